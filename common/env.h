@@ -1,0 +1,158 @@
+/*
+ * Everything that logic may not decide by itself: clock, random, timers,
+ * network, disk. The daemons give an env over libuv (env_uv_io.c), the tests
+ * a simulated one (tests/sim). Logic above it is deterministic: the same
+ * answers from the env, the same run.
+ *
+ * One env is one loop: all callbacks come on that loop's thread, never from
+ * inside the call that asked for them (the exceptions are marked), and all
+ * functions are called on it (before the loop runs: on the thread that made
+ * the env).
+ */
+#ifndef COMMON_ENV_H
+#define COMMON_ENV_H
+
+#include "common/log.h"
+#include "common/wire.h"
+
+struct env;
+struct env_conn;
+struct env_file;
+
+/* A one-shot timer, embedded by its user and zeroed before first use. */
+struct env_timer {
+    void (*fn)(struct env_timer *t);
+    void *data; /* the user's */
+    void *impl; /* the env's */
+};
+
+/* An asynchronous disk operation, embedded by its user and zeroed before
+ * use; it and its data stay in place until done() is called. */
+struct env_io {
+    void (*done)(struct env_io *io, enum status status);
+    void *data; /* the user's */
+    void *impl; /* the env's */
+};
+
+/* Who is at the other end, as its HELLO said. */
+struct env_peer {
+    uint32_t node;
+    uint8_t role; /* enum role */
+    uint8_t lane; /* enum lane */
+    struct id128 store;
+    struct incarnation incarnation;
+    uint64_t term;
+    char name[LIMIT_NAME + 1];
+};
+
+/* What a user of connections hears. A connection is the env's; it is dead
+ * after on_close returned or env_close() was called. on_close comes once for
+ * each connection that its user did not close, also where it never opened. */
+struct env_conn_events {
+    void (*on_open)(void *ctx, struct env_conn *c, const struct env_peer *p);
+    /* M and its slices live until this returns. Bad frames never get here:
+     * the env logs, closes the connection and calls on_close. */
+    void (*on_message)(void *ctx, struct env_conn *c, const struct wire_msg *m);
+    void (*on_close)(void *ctx, struct env_conn *c, enum status why);
+};
+
+#define ENV_CREATE 1u /* create if it is not there */
+#define ENV_EXCL 2u   /* it must not be there */
+#define ENV_READONLY 4u
+#define ENV_MEDIUM 8u /* read from the medium, past the page cache (R16) */
+
+struct env_ops {
+    /* CLOCK_BOOTTIME in microseconds: monotonic, the only clock of logic. */
+    int64_t (*now_us)(struct env *e);
+    /* Wall clock in milliseconds since 1970: for people to read only. */
+    int64_t (*wall_ms)(struct env *e);
+    void (*random)(struct env *e, void *out, size_t len);
+
+    /* Starts or restarts T to fire once, DELAY_US from now (>= 0). */
+    void (*timer_start)(struct env *e, struct env_timer *t, int64_t delay_us);
+    void (*timer_stop)(struct env *e, struct env_timer *t);
+
+    /* Connects to "host:port". Never NULL; on_open or on_close follows. */
+    struct env_conn *(*connect)(struct env *e, const char *address,
+                                enum lane lane,
+                                const struct env_conn_events *events,
+                                void *ctx);
+    /* Sets who hears of incoming connections (from on_open on). */
+    enum status (*listen)(struct env *e, const char *address,
+                          const struct env_conn_events *events, void *ctx,
+                          struct err *err);
+    /* Sends whole frames made by wire_put_*; copies what it needs. A peer
+     * that lets more than LIMIT_CONN_QUEUE pile up is closed. In order and at
+     * most once on one connection. */
+    void (*send)(struct env_conn *c, struct slice frames);
+    void (*close)(struct env_conn *c);               /* no on_close follows */
+    size_t (*conn_queued)(const struct env_conn *c); /* bytes not yet sent */
+    void (*conn_set_data)(struct env_conn *c, void *data);
+    void *(*conn_data)(const struct env_conn *c);
+
+    /* Files are named relative to the data directory, flat or one folder
+     * deep. These block: for start-up and for reads. */
+    enum status (*file_open)(struct env *e, const char *name, unsigned flags,
+                             struct env_file **out);
+    void (*file_close)(struct env_file *f);
+    enum status (*file_size)(struct env_file *f, uint64_t *out);
+    /* Reads up to LEN bytes at OFFSET; *GOT is short only at the end. */
+    enum status (*file_read)(struct env_file *f, uint64_t offset, void *out,
+                             size_t len, size_t *got);
+    /* Calls FN with each file's name in FOLDER ("" is the data directory). */
+    enum status (*dir_list)(struct env *e, const char *folder,
+                            void (*fn)(void *ctx, const char *name), void *ctx);
+    enum status (*dir_make)(struct env *e, const char *folder);
+    /* The one way to replace a file: temporary, write, fsync, rename, fsync
+     * of the directory. */
+    enum status (*file_put)(struct env *e, const char *name,
+                            struct slice contents);
+    /* Reserves SIZE bytes on disk, zeroed, and makes that durable. */
+    enum status (*file_allocate)(struct env_file *f, uint64_t size);
+    /* Blocking write and fdatasync, for start-up. */
+    enum status (*file_write_now)(struct env_file *f, uint64_t offset,
+                                  struct slice data);
+    enum status (*file_sync_now)(struct env_file *f);
+
+    /* Asynchronous; done() comes on the loop. Writes DATA at OFFSET (whole,
+     * or a failure), then, if SYNC, fdatasync. Operations on one file are
+     * done in the order in which they were asked for. */
+    void (*file_write)(struct env_file *f, uint64_t offset, struct slice data,
+                       bool sync, struct env_io *io);
+    /* fsyncs FROM's contents, renames it to TO, fsyncs the directory. */
+    void (*file_publish)(struct env *e, const char *from, const char *to,
+                         struct env_io *io);
+    void (*file_remove)(struct env *e, const char *name, struct env_io *io);
+    /* Bytes that the file system still has for us. */
+    enum status (*disk_free)(struct env *e, uint64_t *out);
+};
+
+struct env {
+    const struct env_ops *ops;
+    struct log *log;
+};
+
+/* Readable calls. */
+static inline int64_t env_now_us(struct env *e)
+{
+    return e->ops->now_us(e);
+}
+static inline int64_t env_wall_ms(struct env *e)
+{
+    return e->ops->wall_ms(e);
+}
+static inline void env_random(struct env *e, void *out, size_t len)
+{
+    e->ops->random(e, out, len);
+}
+static inline void env_timer_start(struct env *e, struct env_timer *t,
+                                   int64_t delay_us)
+{
+    e->ops->timer_start(e, t, delay_us);
+}
+static inline void env_timer_stop(struct env *e, struct env_timer *t)
+{
+    e->ops->timer_stop(e, t);
+}
+
+#endif

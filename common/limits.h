@@ -1,0 +1,51 @@
+/*
+ * Every limit of the system in one place, with the relations between them
+ * asserted. Sizes are bytes unless the name says otherwise.
+ */
+#ifndef COMMON_LIMITS_H
+#define COMMON_LIMITS_H
+
+#define KIB(n) ((n)*1024u)
+#define MIB(n) ((n)*1024u * 1024u)
+
+/* The store's model. */
+#define LIMIT_KEY_PART KIB(1)          /* partition, row, column: each */
+#define LIMIT_VALUE (MIB(4) + KIB(64)) /* one cell's value */
+#define LIMIT_BATCH MIB(8)             /* an encoded command */
+#define LIMIT_BATCH_MUTATIONS 4096     /* mutations plus conditions each */
+#define LIMIT_SCAN_PAGE MIB(1)         /* bytes of cells in one page ... */
+#define LIMIT_SCAN_CELLS 1000          /* ... and their number */
+#define LIMIT_DELETE_PREFIX 1000       /* cells one delete-prefix takes */
+#define LIMIT_RESULT 256               /* an encoded stored result */
+#define LIMIT_RESULT_VALUES 24         /* counter values in one result */
+
+/* Wire. */
+#define LIMIT_FRAME MIB(9)       /* payload of one frame */
+#define LIMIT_SEALED KIB(64)     /* one sealed record, tag included */
+#define LIMIT_CONN_QUEUE MIB(64) /* unsent bytes before a peer is cut */
+#define LIMIT_CONNS 4096         /* RPC connections of one process */
+#define LIMIT_CONN_REQUESTS 1024 /* under way on one connection */
+
+/* Cluster. */
+#define LIMIT_NODES 64 /* processes of all roles */
+#define LIMIT_TABLETS 4096
+#define LIMIT_REPLICAS 8 /* members and learners of a tablet */
+#define LIMIT_ADDRESS 128
+#define LIMIT_NAME 64
+#define LIMIT_SERVICES 8 /* addresses one node announces */
+#define LIMIT_RUNS 256   /* name runs in one TAIL message */
+
+/* Clients (R23). */
+#define LIMIT_CLIENTS 4096      /* sessions a tablet keeps */
+#define LIMIT_CLIENT_WINDOW 256 /* open numbers of one session */
+
+_Static_assert(LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_BATCH,
+               "a batch holds the largest cell");
+_Static_assert(LIMIT_BATCH + KIB(64) < LIMIT_FRAME,
+               "a frame holds the largest batch with its envelope");
+_Static_assert(LIMIT_SCAN_PAGE + LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_FRAME,
+               "a frame holds a page that ends with the largest cell");
+_Static_assert(LIMIT_SEALED < LIMIT_FRAME, "a frame spans sealed records");
+_Static_assert(LIMIT_FRAME < LIMIT_CONN_QUEUE, "a frame can be queued");
+
+#endif
