@@ -38,6 +38,8 @@ enum status kv_wait_ready(struct kv *kv, int timeout_ms) MUST_CHECK;
 /* A key; slices are borrowed for the call. */
 struct kv_key {
     struct slice partition, row, column;
+    bool bulk; /* the value is large (a chunk): read it on the bulk
+                * connection, so that it delays no small request */
 };
 /* From C strings. */
 struct kv_key kv_key_of(const char *partition, const char *row,
