@@ -39,6 +39,29 @@
 #define LIMIT_CLIENTS 4096      /* sessions a tablet keeps */
 #define LIMIT_CLIENT_WINDOW 256 /* open numbers of one session */
 
+/* Log and configuration. */
+#define LIMIT_LOG_LINE KIB(4) /* at most PIPE_BUF: lines never mix */
+#define LIMIT_LOG_VALUE 200   /* bytes of a quoted value before it is cut */
+#define LIMIT_CONFIG_FILE KIB(256)
+#define LIMIT_CONFIG_LINE KIB(4)
+#define LIMIT_CONFIG_LIST 64     /* items of one list */
+#define LIMIT_CONFIG_OPTIONS 128 /* of one section */
+
+/* Status server. */
+#define LIMIT_STATUS_CONNS 32
+#define LIMIT_STATUS_BODY MIB(4)
+#define LIMIT_METRICS 256 /* rows of a daemon's table */
+
+/* A daemon told to stop has this long (milliseconds). */
+#define LIMIT_STOP_MS 10000
+
+/* Balancer. */
+#define LIMIT_BALANCER_CONNS 16384    /* clients, all services */
+#define LIMIT_BALANCER_BUFFER KIB(64) /* one read */
+#define LIMIT_BALANCER_QUEUE KIB(256) /* unsent before reading stops */
+#define LIMIT_PROXY2 (16 + 36)        /* a header we send */
+#define LIMIT_PROXY2_READ (16 + 2048) /* a header we accept */
+
 _Static_assert(LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_BATCH,
                "a batch holds the largest cell");
 _Static_assert(LIMIT_BATCH + KIB(64) < LIMIT_FRAME,
@@ -47,5 +70,10 @@ _Static_assert(LIMIT_SCAN_PAGE + LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_FRAME,
                "a frame holds a page that ends with the largest cell");
 _Static_assert(LIMIT_SEALED < LIMIT_FRAME, "a frame spans sealed records");
 _Static_assert(LIMIT_FRAME < LIMIT_CONN_QUEUE, "a frame can be queued");
+_Static_assert(LIMIT_LOG_LINE <= 4096, "PIPE_BUF");
+_Static_assert(4 * LIMIT_LOG_VALUE + 128 < LIMIT_LOG_LINE,
+               "a line holds the longest quoted value");
+_Static_assert(LIMIT_BALANCER_BUFFER < LIMIT_BALANCER_QUEUE,
+               "a read can be queued");
 
 #endif

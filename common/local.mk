@@ -1,9 +1,15 @@
 noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
+    common/address.h \
     common/buf.c common/buf.h \
+    common/config.h \
+    common/daemon.h \
     common/env.h \
     common/limits.h \
     common/log.h \
     common/messages.def \
+    common/metrics.h \
+    common/proxy2.h \
     common/status.c common/status.def common/status.h \
+    common/status_http_io.h \
     common/wire.c common/wire.h
