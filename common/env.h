@@ -81,9 +81,10 @@ struct env_ops {
     enum status (*listen)(struct env *e, const char *address,
                           const struct env_conn_events *events, void *ctx,
                           struct err *err);
-    /* Sends whole frames made by wire_put_*; copies what it needs. A peer
-     * that lets more than LIMIT_CONN_QUEUE pile up is closed. In order and at
-     * most once on one connection. */
+    /* Sends whole frames made by wire_put_*; copies what it needs; before
+     * on_open it collects them. A peer that lets more than LIMIT_CONN_QUEUE
+     * pile up is closed (ST_BUSY). In order and at most once on one
+     * connection. */
     void (*send)(struct env_conn *c, struct slice frames);
     void (*close)(struct env_conn *c);               /* no on_close follows */
     size_t (*conn_queued)(const struct env_conn *c); /* bytes not yet sent */
@@ -99,15 +100,19 @@ struct env_ops {
     /* Reads up to LEN bytes at OFFSET; *GOT is short only at the end. */
     enum status (*file_read)(struct env_file *f, uint64_t offset, void *out,
                              size_t len, size_t *got);
-    /* Calls FN with each file's name in FOLDER ("" is the data directory). */
+    /* Calls FN with each file's name, in order, in FOLDER ("" is the data
+     * directory); folders, hidden files and the lock are left out. FN may
+     * remove files. */
     enum status (*dir_list)(struct env *e, const char *folder,
                             void (*fn)(void *ctx, const char *name), void *ctx);
+    /* ST_OK also if it is there already. */
     enum status (*dir_make)(struct env *e, const char *folder);
     /* The one way to replace a file: temporary, write, fsync, rename, fsync
      * of the directory. */
     enum status (*file_put)(struct env *e, const char *name,
                             struct slice contents);
-    /* Reserves SIZE bytes on disk, zeroed, and makes that durable. */
+    /* Grows the file to SIZE bytes of zeros that are written and durable, so
+     * that overwriting them later changes no metadata. */
     enum status (*file_allocate)(struct env_file *f, uint64_t size);
     /* Blocking write and fdatasync, for start-up. */
     enum status (*file_write_now)(struct env_file *f, uint64_t offset,
@@ -116,7 +121,8 @@ struct env_ops {
 
     /* Asynchronous; done() comes on the loop. Writes DATA at OFFSET (whole,
      * or a failure), then, if SYNC, fdatasync. Operations on one file are
-     * done in the order in which they were asked for. */
+     * done in the order in which they were asked for. Once a sync of a file
+     * has failed, every later write and sync of it is ST_IO, untried (R18). */
     void (*file_write)(struct env_file *f, uint64_t offset, struct slice data,
                        bool sync, struct env_io *io);
     /* fsyncs FROM's contents, renames it to TO, fsyncs the directory. */

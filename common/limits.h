@@ -20,11 +20,15 @@
 #define LIMIT_RESULT_VALUES 24         /* counter values in one result */
 
 /* Wire. */
-#define LIMIT_FRAME MIB(9)       /* payload of one frame */
-#define LIMIT_SEALED KIB(64)     /* one sealed record, tag included */
-#define LIMIT_CONN_QUEUE MIB(64) /* unsent bytes before a peer is cut */
-#define LIMIT_CONNS 4096         /* RPC connections of one process */
-#define LIMIT_CONN_REQUESTS 1024 /* under way on one connection */
+#define LIMIT_FRAME MIB(9)           /* payload of one frame */
+#define LIMIT_SEALED KIB(64)         /* one sealed record, tag included */
+#define LIMIT_CONN_QUEUE MIB(64)     /* unsent bytes before a peer is cut */
+#define LIMIT_CONNS 4096             /* RPC connections of one process */
+#define LIMIT_CONN_REQUESTS 1024     /* under way on one connection */
+#define LIMIT_CONNS_UNPROVEN 1024    /* incoming, before the hello: all ... */
+#define LIMIT_CONNS_UNPROVEN_ONE 256 /* ... and from one address */
+#define LIMIT_CONNECT_MS 2000        /* resolving and connecting */
+#define LIMIT_HANDSHAKE_MS 5000      /* from there to the hello */
 
 /* Cluster. */
 #define LIMIT_NODES 64 /* processes of all roles */

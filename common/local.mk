@@ -13,3 +13,10 @@ libcommon_a_SOURCES = \
     common/status.c common/status.def common/status.h \
     common/status_http_io.h \
     common/wire.c common/wire.h
+
+# The transport and the env over libuv.
+libcommon_a_SOURCES += \
+    common/env_uv_io.h \
+    common/hello.h common/roles.def \
+    common/key.h \
+    common/seal.h
