@@ -65,6 +65,30 @@
 #define LIMIT_BALANCER_QUEUE KIB(256) /* unsent before reading stops */
 #define LIMIT_PROXY2 (16 + 36)        /* a header we send */
 #define LIMIT_PROXY2_READ (16 + 2048) /* a header we accept */
+/* Mail and accounts. */
+#define LIMIT_MESSAGE MIB(25)            /* SIZE we announce (RFC 1870) */
+#define LIMIT_MESSAGE_INLINE KIB(16)     /* body cell; larger: chunks */
+#define LIMIT_CHUNK MIB(4)               /* one chunk of mail or file */
+#define LIMIT_MESSAGE_BODY MIB(1)        /* a text body as shown */
+#define LIMIT_MESSAGE_HEADER KIB(256)    /* header section that is looked at */
+#define LIMIT_MESSAGE_FIELD KIB(64)      /* one unfolded header field */
+#define LIMIT_MIME_DEPTH 50              /* nesting of parts */
+#define LIMIT_MIME_PARTS 1000            /* leaves and containers */
+#define LIMIT_MIME_HOPS 100              /* Received fields (RFC 5321 6.3) */
+#define LIMIT_QUOTA_DEFAULT (10ll << 30) /* bytes of a new account */
+#define LIMIT_FOLDERS 500                /* of one mailbox */
+#define LIMIT_LIST 200                   /* entries of one list page */
+
+/* SMTP sessions (RFC 5321 4.5.3). */
+#define LIMIT_SMTP_COMMAND 512     /* command line with CRLF */
+#define LIMIT_SMTP_TEXT_LINE 1000  /* line of a message with CRLF */
+#define LIMIT_SMTP_RECIPIENTS 100  /* of one transaction */
+#define LIMIT_SMTP_BAD_COMMANDS 20 /* then the session ends */
+#define LIMIT_SMTP_COMMANDS 1000   /* without a message stored */
+
+_Static_assert(LIMIT_CHUNK < LIMIT_VALUE, "a chunk fits a cell");
+_Static_assert(LIMIT_MESSAGE_INLINE < LIMIT_CHUNK, "small is below large");
+_Static_assert(LIMIT_LIST < LIMIT_SCAN_CELLS, "a list page is one scan page");
 
 _Static_assert(LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_BATCH,
                "a batch holds the largest cell");
