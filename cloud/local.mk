@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libcloud.a
 libcloud_a_SOURCES = \
     cloud/account.h \
-    cloud/address.h \
+    cloud/mail_address.h \
     cloud/cloud.h \
     cloud/delivery.h \
     cloud/mailbox.h \

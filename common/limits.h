@@ -65,6 +65,7 @@
 #define LIMIT_BALANCER_QUEUE KIB(256) /* unsent before reading stops */
 #define LIMIT_PROXY2 (16 + 36)        /* a header we send */
 #define LIMIT_PROXY2_READ (16 + 2048) /* a header we accept */
+
 /* Mail and accounts. */
 #define LIMIT_MESSAGE MIB(25)            /* SIZE we announce (RFC 1870) */
 #define LIMIT_MESSAGE_INLINE KIB(16)     /* body cell; larger: chunks */
