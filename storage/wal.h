@@ -1,0 +1,135 @@
+/*
+ * A shard's write-ahead log, one for all its tablets (R6, R16, R18): records
+ * in preallocated segment files, written in groups with one fdatasync each.
+ * Layout, recovery and what can fail: wal.c, wal_recover.c.
+ *
+ * A position is a 64-bit place in the log that is never used twice, whatever
+ * segment holds it. Everything here runs on the env's loop.
+ */
+#ifndef STORAGE_WAL_H
+#define STORAGE_WAL_H
+
+#include "common/env.h"
+
+struct wal;
+
+enum wal_kind {
+    WAL_ENTRY = 1,  /* name, previous; payload: the entry's command */
+    WAL_EPOCH = 2,  /* payload: the configuration, the caller's encoding */
+    WAL_COMMIT = 3, /* seq: committed up to it */
+    WAL_CUT = 4,    /* name: kept up to it, all beyond is gone */
+    WAL_RESET = 5,  /* replica replaced by the checkpoint in payload */
+    WAL_DROP = 6,   /* replica deleted */
+    WAL_MARK = 7,   /* the log's own: a position known synced (R16) */
+};
+
+struct wal_record {
+    enum wal_kind kind;
+    uint32_t tablet;
+    struct name name;     /* ENTRY, CUT, RESET */
+    struct name previous; /* ENTRY: the entry before it */
+    uint64_t seq;         /* COMMIT; MARK: the position known synced */
+    struct slice payload;
+    uint64_t position; /* set by append, replay, read: where it starts ... */
+    uint64_t end;      /* ... and where it ends */
+};
+
+/* What one record takes beyond its payload, at most. */
+#define WAL_RECORD_OVERHEAD 256
+#define WAL_PAYLOAD_MAX (LIMIT_BATCH + KIB(16))
+#define WAL_SEGMENT_DEFAULT MIB(16)
+#define WAL_DAMAGE_MAX 16
+
+struct wal_options {
+    struct id128 cluster; /* in segment headers; zero if not known yet */
+    uint32_t node;
+    struct id128 store;
+    uint32_t shard;
+    uint64_t key[2];        /* the store's random record key (R16) */
+    uint64_t start_counter; /* this start's, above every earlier one */
+    uint64_t segment_size;  /* 0: WAL_SEGMENT_DEFAULT */
+    const char *folder;     /* in the data directory; "" is itself */
+    /* Once the log is open: everything that ends at or before POSITION is on
+     * disk. Called on the loop, positions only grow. */
+    void (*on_synced)(void *ctx, uint64_t position);
+    /* Once, final: a write or sync failed; nothing is retried (R18). */
+    void (*on_failed)(void *ctx, enum status why);
+    void *ctx;
+};
+
+/* What recovery found (R16). */
+struct wal_report {
+    uint64_t begin; /* oldest position kept */
+    uint64_t end;   /* where appending goes on */
+    uint64_t records;
+    bool torn;        /* the tail was cut at TORN_AT ... */
+    uint64_t torn_at; /* ... a position; nothing synced was there */
+    bool buffered;    /* the medium could not be read past the page cache */
+    /* Ranges that cannot be read although the log proves that they were
+     * synced: replicas whose chain of names does not bridge them are
+     * condemned by the caller. Beyond WAL_DAMAGE_MAX the last one grows. */
+    struct wal_damage {
+        uint64_t from, to;
+    } damage[WAL_DAMAGE_MAX];
+    uint32_t damage_count;
+};
+
+/* Opens or creates the log, replays each valid record in order through
+ * REPLAY (slices live until it returns; a status other than ST_OK ends the
+ * opening with it), syncs it, and makes it ready to append. Blocks: for
+ * start-up. ST_CORRUPT with text where a segment belongs to another store or
+ * has a newer format; damage inside the log is no failure but reported. */
+enum status wal_open(struct env *env, const struct wal_options *options,
+                     enum status (*replay)(void *ctx,
+                                           const struct wal_record *r),
+                     struct wal_report *report, struct wal **out,
+                     struct err *err) MUST_CHECK;
+/* Frees at once; what was appended and not synced may be lost. No callback
+ * follows. NULL is fine. */
+void wal_close(struct wal *w);
+
+/* Appends R (payload copied), sets its position and end, and returns the
+ * latter; on_synced tells when that is on disk. After on_failed it does
+ * nothing. The caller asks wal_has_room() first; payloads are at most
+ * WAL_PAYLOAD_MAX. */
+uint64_t wal_append(struct wal *w, struct wal_record *r);
+
+/* True if BYTES more (payloads plus WAL_RECORD_OVERHEAD each) fit into
+ * segments that the disk has given us; if not, the caller refuses with
+ * ST_NO_SPACE. It asks the disk for what is missing, so that it may be true
+ * later. */
+bool wal_has_room(struct wal *w, size_t bytes);
+
+/* TABLET needs nothing before POSITION any more (UINT64_MAX: nothing at all).
+ * A tablet counts from its first record on; segments that no tablet needs are
+ * reused. Positions never go back. */
+void wal_release(struct wal *w, uint32_t tablet, uint64_t position);
+/* The tablet that needs the oldest position; false if none needs any. */
+bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
+                       uint64_t *position);
+
+/* Reads back the entry that starts at POSITION, for sending it to a peer
+ * (R17). Blocks. ST_GONE if the position was released; ST_CORRUPT if it does
+ * not read as a record. The payload is appended to OUT, and R's slice points
+ * there. */
+enum status wal_read(struct wal *w, uint64_t position, struct wal_record *r,
+                     struct buf *out) MUST_CHECK;
+
+/* Writes the last mark and syncs all; DONE comes on the loop, once. Nothing
+ * may be appended after it. */
+void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx);
+
+uint64_t wal_begin(const struct wal *w);  /* oldest position kept */
+uint64_t wal_end(const struct wal *w);    /* of what was appended */
+uint64_t wal_synced(const struct wal *w); /* known on disk */
+/* Bytes between the oldest position needed and the end. */
+uint64_t wal_size(const struct wal *w);
+/* Age of the oldest append that is not on disk yet, 0 if none (R18). */
+int64_t wal_pending_age_us(const struct wal *w);
+/* For /metrics. */
+struct wal_stats {
+    uint64_t groups, records, bytes, marks, segments_made, segments_reused;
+};
+void wal_get_stats(const struct wal *w, struct wal_stats *out);
+
+#endif
