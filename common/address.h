@@ -2,6 +2,7 @@
  * "host:port" as it stands in the configuration and in the map: host is a
  * name, an IPv4 address, an IPv6 address in brackets, or "*" for every
  * address of this host (to listen on only). Pure: nothing is resolved here.
+ * Port 0 lets the kernel choose (tests; the configuration refuses it).
  */
 #ifndef COMMON_ADDRESS_H
 #define COMMON_ADDRESS_H
@@ -14,7 +15,7 @@ struct address {
     uint16_t port;
 };
 
-/* ST_INVALID: not "host:port", port outside 1..65535, host too long or with
+/* ST_INVALID: not "host:port", port above 65535, host too long or with
  * characters that no name has. */
 enum status address_parse(const char *text, struct address *out) MUST_CHECK;
 

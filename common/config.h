@@ -11,12 +11,13 @@
  *   node = 12
  *
  * Lines are "key = value"; '#' at the start of a line or after a blank opens
- * a comment. A key stands at most once in a section and a section at most once
- * in the file; a named section goes before the plain one, that before the
- * default. Nothing is guessed: an unknown section, an unknown key, a bad value
- * or a missing required option is an error with file and line. A daemon knows
- * the keys of [cluster] and of its own kind; sections of other kinds it
- * checks for their form only. Secrets are never values, only files' paths.
+ * a comment; items of lists are divided by commas or blanks. A key stands at
+ * most once in a section and a section at most once in the file; a named
+ * section goes before the plain one, that before the default. Nothing is
+ * guessed: an unknown section, an unknown key, a bad value or a missing
+ * required option is an error with file and line. A daemon knows the keys of
+ * [cluster] and of its own kind; sections of other kinds it checks for their
+ * form only. Secrets are never values, only files' paths.
  *
  * How a daemon declares its options (storage/config.h, storage/config.c):
  *
@@ -133,8 +134,8 @@ enum status config_load(const struct config_source *source, struct config *out,
 /* Zeroed or loaded. */
 void config_free(struct config *c);
 
-/* Appends the effective values of [cluster] and its own section, a file that
- * config_parse() reads back to the same. */
+/* Appends the effective values of [cluster] and of its own section, as plain
+ * sections of a file that config_parse() reads back to the same. */
 void config_print(const struct config *c, struct buf *out);
 /* Appends one line an option: "section.key<TAB>type<TAB>default or
  * (required)<TAB>range<TAB>help", for -h and the test of the man page. */

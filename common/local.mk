@@ -1,15 +1,17 @@
 noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
-    common/address.h \
+    common/address.c common/address.h \
     common/buf.c common/buf.h \
-    common/config.h \
+    common/config.c common/config.h \
+    common/config_cluster.c common/config_io.c \
+    common/config_value.c common/config_value.h \
     common/daemon.h \
     common/env.h \
     common/limits.h \
-    common/log.h \
+    common/log.c common/log.h common/log_io.c \
     common/messages.def \
-    common/metrics.h \
-    common/proxy2.h \
+    common/metrics.c common/metrics.h \
+    common/proxy2.c common/proxy2.h \
     common/status.c common/status.def common/status.h \
     common/status_http_io.h \
     common/wire.c common/wire.h

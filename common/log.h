@@ -15,6 +15,7 @@
 #include <stdarg.h>
 
 #include "common/buf.h"
+#include "common/limits.h"
 
 enum log_level {
     LOG_LEVEL_PANIC = 0, /* our bug */
