@@ -338,7 +338,8 @@ static void set_name(const struct config_source *source, struct config *c)
 {
     long long number = 1;
     const struct config_spec *spec = source->spec;
-    if (source->name != NULL) {
+    c->named = source->name != NULL;
+    if (c->named) {
         (void)snprintf(c->name, sizeof(c->name), "%s", source->name);
         return;
     }

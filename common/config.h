@@ -114,6 +114,7 @@ struct config {
     char *path; /* of the file */
     /* "storage-2": as given, else kind-<its option "node", or 1>. */
     char name[LIMIT_NAME + 1];
+    bool named; /* it was given, and its section is there */
     struct config_cluster cluster;
     void *own; /* spec->size bytes */
 };

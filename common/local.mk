@@ -1,19 +1,22 @@
 noinst_LIBRARIES += libcommon.a
 libcommon_a_SOURCES = \
     common/address.c common/address.h \
+    common/address_io.c common/address_io.h \
     common/buf.c common/buf.h \
     common/config.c common/config.h \
     common/config_cluster.c common/config_io.c \
     common/config_value.c common/config_value.h \
-    common/daemon.h \
+    common/daemon.c common/daemon.h common/daemon_io.c \
     common/env.h \
     common/limits.h \
     common/log.c common/log.h common/log_io.c \
     common/messages.def \
     common/metrics.c common/metrics.h \
+    common/privilege_io.c common/privilege_io.h \
+    common/process_io.c common/process_io.h \
     common/proxy2.c common/proxy2.h \
     common/status.c common/status.def common/status.h \
-    common/status_http_io.h \
+    common/status_http_io.c common/status_http_io.h \
     common/wire.c common/wire.h
 
 # The transport and the env over libuv.
