@@ -145,6 +145,17 @@ static void finish_frame(struct buf *out, size_t start, uint16_t type,
     }
 #include "common/messages.def"
 
+void wire_put(struct buf *out, const struct wire_msg *m)
+{
+    switch (m->type) {
+#define MSG(NAME, id, msg)                                                     \
+    case id:                                                                   \
+        wire_put_##msg(out, m->request, &m->u.msg);                            \
+        return;
+#include "common/messages.def"
+    }
+}
+
 enum status wire_read_header(const uint8_t *bytes, struct wire_header *out)
 {
     struct cursor c = cursor_of(slice_make(bytes, WIRE_HEADER));

@@ -133,6 +133,9 @@ struct wire_msg {
                         const struct msg_##msg *m);
 #include "common/messages.def"
 
+/* As the wire_put_<msg> of M's type, with M's request id. */
+void wire_put(struct buf *out, const struct wire_msg *m);
+
 /* wire_encode_<rec> appends a bare record; wire_decode_<rec> reads one, with
  * lists from ARENA, slices into the cursor's bytes; sets c->bad on bad
  * input. */

@@ -107,8 +107,8 @@ int64_t beacon_table_leave(struct beacon_table *t, uint32_t tablet)
     return last;
 }
 
-void beacon_table_enter(struct beacon_table *t, uint32_t tablet,
-                        uint64_t epoch, const struct beacon_primary *primary)
+void beacon_table_enter(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
+                        const struct beacon_primary *primary)
 {
     lock(t);
     struct row *r = find_or_add(t, tablet);
@@ -118,9 +118,9 @@ void beacon_table_enter(struct beacon_table *t, uint32_t tablet,
     unlock(t);
 }
 
-void beacon_table_track(struct beacon_table *t, uint32_t tablet,
-                        uint64_t epoch, const struct replica *tracked,
-                        const bool *needed, uint32_t count)
+void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
+                        const struct replica *tracked, const bool *needed,
+                        uint32_t count)
 {
     assert(count <= LIMIT_REPLICAS * 2);
     lock(t);
@@ -204,8 +204,8 @@ uint32_t beacon_table_targets(struct beacon_table *t, struct replica *out,
 }
 
 uint32_t beacon_table_on_beacon(struct beacon_table *t, struct replica peer,
-                                struct incarnation incarnation,
-                                int64_t now_us, struct tablet_epoch *out)
+                                struct incarnation incarnation, int64_t now_us,
+                                struct tablet_epoch *out)
 {
     uint32_t count = 0;
     lock(t);

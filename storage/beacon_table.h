@@ -36,15 +36,15 @@ struct beacon_primary {
     struct incarnation incarnation;
     bool self;
 };
-void beacon_table_enter(struct beacon_table *t, uint32_t tablet,
-                        uint64_t epoch, const struct beacon_primary *primary);
+void beacon_table_enter(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
+                        const struct beacon_primary *primary);
 
 /* As primary of (TABLET, EPOCH): a lease needs all of PEERS; learners, too,
  * are sent beacons and their leases kept (TRACKED includes PEERS). The caller
  * then kicks the beacon thread, so that a beacon goes out at once. */
-void beacon_table_track(struct beacon_table *t, uint32_t tablet,
-                        uint64_t epoch, const struct replica *tracked,
-                        const bool *needed, uint32_t count);
+void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
+                        const struct replica *tracked, const bool *needed,
+                        uint32_t count);
 
 /* End of the lease of (TABLET, EPOCH): the earliest of its needed peers';
  * INT64_MAX if it needs none; 0 if this is not the epoch in force. */
@@ -63,8 +63,8 @@ uint32_t beacon_table_targets(struct beacon_table *t, struct replica *out,
 /* A beacon of PEER came: the echo's list, written into OUT (room for
  * LIMIT_TABLETS), and its being sent noted at NOW_US, in one step. */
 uint32_t beacon_table_on_beacon(struct beacon_table *t, struct replica peer,
-                                struct incarnation incarnation,
-                                int64_t now_us, struct tablet_epoch *out);
+                                struct incarnation incarnation, int64_t now_us,
+                                struct tablet_epoch *out);
 
 /* An echo of our beacon of STAMP_US came from PEER. */
 void beacon_table_on_echo(struct beacon_table *t, struct replica peer,

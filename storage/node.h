@@ -1,0 +1,80 @@
+/*
+ * A storage process: one shard, its beacons, its part in the cluster. Over
+ * two envs, one for each of its loops, so that it runs on libuv and in the
+ * simulation alike. All functions are called on the shard's loop except where
+ * marked.
+ */
+#ifndef STORAGE_NODE_H
+#define STORAGE_NODE_H
+
+#include "common/env.h"
+
+struct storage_node;
+
+struct storage_node_options {
+    struct env *env;        /* the shard's: network and disk */
+    struct env *beacon_env; /* the beacons': network */
+    uint32_t node;
+    const char *name;      /* "storage-1" */
+    const char *listen;    /* "host:port" */
+    const char *advertise; /* what others connect to */
+    const char *beacon_listen, *beacon_advertise;
+    const char *status_address;      /* announced in the map; may be "" */
+    const char *const *coordinators; /* ends with NULL */
+    uint64_t log_limit;    /* bytes of log before checkpoints; 0: default */
+    uint64_t segment_size; /* 0: default */
+    unsigned bugs;         /* storage/bugs.def; only with PENN_BUGS */
+    /* Makes storage_node_on_kick() be called on the beacons' loop soon; from
+     * the shard's loop. */
+    void (*kick)(void *ctx);
+    /* The process must end: its disk failed (R18), or it has no right to
+     * take part. Called once, on the shard's loop. */
+    void (*on_fatal)(void *ctx, enum status why, const char *text);
+    /* I5's witness in the simulation; may be NULL. */
+    void (*on_cut)(void *ctx, uint32_t tablet, struct name to,
+                   struct name committed);
+    void *ctx;
+    /* This start's identity is written here once the data directory is open,
+     * before anything is sent: the envs' HELLO is made of it. */
+    void (*on_identity)(void *ctx, struct id128 cluster, struct id128 store,
+                        struct incarnation incarnation);
+};
+
+/* Opens the data directory, recovers (R16), listens and joins. Blocks while
+ * it recovers. ERR has one line. */
+enum status storage_node_start(const struct storage_node_options *o,
+                               struct storage_node **out,
+                               struct err *err) MUST_CHECK;
+/* Frees at once, as a crash would; the envs stay. */
+void storage_node_free(struct storage_node *n);
+/* Finishes what is acknowledged, writes the last mark; DONE comes on the
+ * loop, then storage_node_free() is due. */
+void storage_node_stop(struct storage_node *n, void (*done)(void *ctx),
+                       void *ctx);
+/* On the beacons' loop. */
+void storage_node_on_kick(struct storage_node *n);
+
+/* ---- for checkers, status and metrics ---- */
+
+/* True if TABLET's replica here would serve at this instant (I1). */
+bool storage_node_serving(struct storage_node *n, uint32_t tablet);
+/* What TABLET's replica has applied, and its digest (I4). */
+bool storage_node_digest(struct storage_node *n, uint32_t tablet,
+                         struct name *applied, struct id128 *digest);
+uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
+                              uint32_t max);
+bool storage_node_ready(const struct storage_node *n);
+/* The node as JSON for /status, appended to OUT. */
+void storage_node_status(struct storage_node *n, struct buf *out);
+
+struct storage_stats {
+    uint64_t commands, reads, scans, watches, replies_unknown;
+    uint64_t groups, records, log_bytes, log_size, checkpoints;
+    uint64_t snapshots_sent, snapshots_installed;
+    int64_t pending_sync_us;
+    uint32_t tablets, primaries, open, readonly, damaged;
+    uint64_t cells, bytes;
+};
+void storage_node_stats(struct storage_node *n, struct storage_stats *out);
+
+#endif

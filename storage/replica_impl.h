@@ -1,0 +1,205 @@
+/*
+ * Inside of the replica core, for its own files only (replica.h lists them).
+ */
+#ifndef STORAGE_REPLICA_IMPL_H
+#define STORAGE_REPLICA_IMPL_H
+
+#include "storage/bugs.h"
+#include "storage/replica.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+#define PEERS_MAX (LIMIT_REPLICAS * 2)
+#define ASK_AGAIN_US 100000 /* an unanswered dialogue is begun again */
+#define TELL_COMMIT_US 5000 /* R6: committed seq sent alone after this */
+#define LOG_COMMIT_US 20000 /* ... and noted in the own log after this */
+#define COORDINATOR_FRESH_US 200000 /* R10 */
+#define REPEAT_CHANGE_US 200000     /* an unanswered request is sent again */
+#define PEER_TICK_US 20000          /* how often peers that owe are looked at */
+#define PEER_WINDOW MIB(16)         /* bytes sent to a peer ahead of its acks */
+#define HELD_MAX 4096               /* commands that wait for R12 (f) */
+#define UNCOMMITTED_MAX MIB(64)     /* bytes in the log that wait for acks */
+#define CATCHUP_MAX MIB(64)         /* bytes kept for a learner (R17) */
+
+struct entry {
+    struct name name;
+    uint8_t *payload; /* NULL once it is behind the kept tail */
+    uint32_t len;
+    uint64_t ordinal;
+    uint64_t position;
+};
+
+/* Entries base.seq + 1 .. last; a ring. */
+struct tail {
+    struct entry *ring;
+    uint32_t head, count, cap;
+    struct name base;
+    uint64_t payload_from;  /* least seq whose payload is in memory */
+    uint64_t payload_bytes; /* of all that are */
+    uint64_t synced_seq;    /* on this disk up to here */
+};
+
+enum phase {
+    PHASE_IDLE,      /* no part in the epoch in force */
+    PHASE_ENTERING,  /* a newer configuration is on its way to the disk */
+    PHASE_FOLLOWING, /* secondary or learner */
+    PHASE_GATHERING, /* primary in R12 (c)-(e) */
+    PHASE_OPEN,      /* primary, R12 (f) */
+    PHASE_READONLY,  /* primary, I below min_insync: nothing commits (R8) */
+};
+
+enum peer_kind { PEER_MEMBER, PEER_SHADOW, PEER_LEARNER };
+
+enum peer_phase {
+    PEER_ASKING,    /* TAIL_ASK sent, or to be sent */
+    PEER_CUTTING,   /* CUT sent */
+    PEER_STREAMING, /* entries flow */
+    PEER_SNAPSHOT,  /* told to fetch a snapshot */
+};
+
+struct peer {
+    struct replica id;
+    enum peer_kind kind;
+    enum peer_phase phase;
+    uint64_t dialogue;
+    uint64_t ask_before;
+    struct name common;  /* found in the dialogue */
+    bool joined;         /* its log was brought to ours in this epoch */
+    uint64_t next;       /* seq to send next */
+    uint64_t acked;      /* acknowledged in this epoch */
+    int64_t spoke_us;    /* when the dialogue last sent something */
+    int64_t progress_us; /* of its acks, or since when it owes any (R11) */
+    int64_t change_us;   /* when the coordinator was last asked about it */
+    bool change_asked;
+};
+
+struct pending {
+    uint64_t seq;
+    void *cookie;
+};
+
+struct held {
+    struct buf payload;
+    void *cookie;
+};
+
+struct replica_core {
+    const struct replica_host *host;
+    uint32_t tablet;
+    struct state *state;
+    struct tail tail;
+    uint64_t next_ordinal, synced_ordinal;
+    uint64_t committed; /* known, and held by this log (R6) */
+    uint64_t logged_commit;
+    int64_t log_commit_us; /* 0: nothing to note */
+    uint64_t told_commit;  /* leading: told to peers; following: heard */
+    bool damaged, recovered;
+
+    struct arena config_arena, staged_arena;
+    struct tablet_config config, staged; /* epoch 0: none */
+    uint64_t staged_ordinal;
+    uint64_t epoch_position;
+    int64_t last_echo_us; /* to another primary (R12 c) */
+    enum replica_role role;
+    enum phase phase;
+    bool reads_allowed;    /* R12 (e) */
+    uint64_t served_epoch; /* last epoch in which they were, in this process */
+    int64_t coord_lease_us;
+
+    /* Following. */
+    struct name matched;
+    struct name acked;   /* last acknowledgement sent in this epoch */
+    int64_t mismatch_us; /* when last sent; 0: the next one is sent */
+    bool cut_waits;
+    uint64_t cut_dialogue, cut_ordinal;
+    bool ask_waits; /* a TAIL_ASK of the epoch being entered */
+    struct msg_tail_ask ask;
+    bool fetching;
+
+    /* Leading. */
+    struct peer peers[PEERS_MAX];
+    uint32_t peer_count;
+    uint64_t start_seq; /* last seq when the epoch began (R12 e) */
+    int64_t gate_us;    /* R12 (c) */
+    uint64_t dialogues;
+    struct pending *pending;
+    uint32_t pending_head, pending_count, pending_cap;
+    struct held *held;
+    uint32_t held_count, held_cap;
+    int64_t tell_us; /* 0: nothing to tell */
+    int64_t ticked_us;
+    uint64_t pinned_seq; /* keep payloads above, for a snapshot; 0: none */
+};
+
+/* replica.c */
+struct effect *fx_add(struct effects *fx, enum effect_kind kind);
+struct wire_msg *fx_send(struct effects *fx, struct replica to,
+                         enum msg_type type);
+void replica_set_phase(struct replica_core *r, enum phase phase);
+void replica_apply_committed(struct replica_core *r, int64_t now_us,
+                             struct effects *fx);
+bool replica_in(const struct replica *list, uint32_t count, struct replica x);
+
+/* replica_log.c */
+struct name log_last(const struct replica_core *r);
+/* Entry of SEQ, or NULL if it is not kept. */
+struct entry *log_entry(const struct replica_core *r, uint64_t seq);
+/* Name at SEQ into *OUT: known for base.seq .. last. */
+bool log_name(const struct replica_core *r, uint64_t seq, struct name *out);
+/* Appends in memory; asserts that NAME follows. */
+struct entry *log_push(struct replica_core *r, struct name name,
+                       struct slice payload);
+/* The same, with the effect that puts it on disk. */
+void log_append(struct replica_core *r, struct name name, struct slice payload,
+                struct effects *fx);
+void log_cut(struct replica_core *r, struct name to);
+/* Forgets all entries; the log then ends at NAME. */
+void log_reset(struct replica_core *r, struct name name);
+void log_forget_names(struct replica_core *r, uint64_t up_to);
+void log_trim_payloads(struct replica_core *r);
+void log_on_synced(struct replica_core *r);
+uint32_t log_runs(const struct replica_core *r, uint64_t before,
+                  struct run *out, uint32_t max, bool *more);
+
+/* replica_epoch.c */
+void epoch_on_config(struct replica_core *r, const struct tablet_config *c,
+                     struct effects *fx);
+void epoch_on_synced(struct replica_core *r, int64_t now_us,
+                     struct effects *fx);
+
+/* replica_follow.c */
+void follow_on_message(struct replica_core *r, const struct event *e,
+                       struct effects *fx);
+void follow_on_synced(struct replica_core *r, int64_t now_us,
+                      struct effects *fx);
+void follow_answer_tail(struct replica_core *r, struct effects *fx);
+void follow_install(struct replica_core *r, const struct event *e,
+                    struct effects *fx);
+
+/* replica_lead.c */
+void lead_begin(struct replica_core *r, int64_t now_us, struct effects *fx);
+void lead_end(struct replica_core *r, struct effects *fx);
+void lead_on_command(struct replica_core *r, const struct event *e,
+                     struct effects *fx);
+/* Commits and opens what can be; called when anything came closer. */
+void lead_advance(struct replica_core *r, int64_t now_us, struct effects *fx);
+void lead_on_applied(struct replica_core *r, uint64_t seq,
+                     const struct applied *result, struct effects *fx);
+void lead_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx);
+int64_t lead_next_us(const struct replica_core *r);
+
+/* replica_peers.c */
+void peers_begin(struct replica_core *r, int64_t now_us, struct effects *fx);
+void peers_on_message(struct replica_core *r, const struct event *e,
+                      struct effects *fx);
+void peers_on_updown(struct replica_core *r, const struct event *e,
+                     struct effects *fx);
+void peers_pump(struct replica_core *r, int64_t now_us, struct effects *fx);
+void peers_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx);
+int64_t peers_next_us(const struct replica_core *r);
+
+/* replica_read.c */
+bool read_below_min(const struct replica_core *r);
+
+#endif

@@ -1,0 +1,453 @@
+/*
+ * A primary's dialogue with each of its peers (R10, R11, R12 d, R17).
+ *
+ *   ASKING    the peer's names are asked for, from the end downwards, until
+ *             one agrees with ours: the common prefix (R13)
+ *   CUTTING   what the peer has beyond it is cut there
+ *   STREAMING what it lacks is sent, and whatever comes after
+ *   SNAPSHOT  a learner lacks more than is kept here: it fetches a snapshot
+ *             and comes back with MISMATCH
+ *
+ * Messages may be lost, late or doubled: a dialogue has a number, answers to
+ * an older one are ignored, and a step that is not answered is begun again.
+ * A member or shadow that makes no progress for `stall` is reported, a
+ * learner begun anew. A learner that has all becomes a shadow: commits and
+ * leases wait for it from then on, and the coordinator is asked to add it;
+ * once asked, only a new epoch ends that (R10).
+ */
+#include "storage/replica_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct peer *find_peer(struct replica_core *r, struct replica id)
+{
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        if (replica_equal(r->peers[i].id, id)) {
+            return &r->peers[i];
+        }
+    }
+    return NULL;
+}
+
+static void ask_tail(struct replica_core *r, struct peer *p, int64_t now_us,
+                     struct effects *fx)
+{
+    p->spoke_us = now_us;
+    fx_send(fx, p->id, MSG_TAIL_ASK)->u.tail_ask = (struct msg_tail_ask){
+        .tablet = r->tablet,
+        .epoch = r->config.epoch,
+        .dialogue = p->dialogue,
+        .before = p->ask_before,
+        .config = wire_copy_tablet_config(&fx->arena, &r->config),
+    };
+}
+
+static void begin_dialogue(struct replica_core *r, struct peer *p,
+                           int64_t now_us, struct effects *fx)
+{
+    p->phase = PEER_ASKING;
+    p->dialogue = ++r->dialogues;
+    p->ask_before = UINT64_MAX;
+    ask_tail(r, p, now_us, fx);
+}
+
+/* Tells the lease table whom a lease needs (R9). */
+static void track(struct replica_core *r, struct effects *fx)
+{
+    struct replica ids[PEERS_MAX];
+    bool needed[PEERS_MAX];
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        ids[i] = r->peers[i].id;
+        needed[i] = r->peers[i].kind != PEER_LEARNER;
+    }
+    beacon_table_track(r->host->beacons, r->tablet, r->config.epoch, ids,
+                       needed, r->peer_count);
+    fx_add(fx, FX_KICK);
+}
+
+static void add_peers(struct replica_core *r, const struct replica *ids,
+                      uint32_t count, enum peer_kind kind)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (replica_equal(ids[i], r->host->self) ||
+            find_peer(r, ids[i]) != NULL) {
+            continue;
+        }
+        assert(r->peer_count < PEERS_MAX);
+        r->peers[r->peer_count++] = (struct peer){.id = ids[i], .kind = kind};
+    }
+}
+
+void peers_begin(struct replica_core *r, int64_t now_us, struct effects *fx)
+{
+    const struct tablet_config *c = &r->config;
+    assert(replica_in(c->in_sync, c->in_sync_count, r->host->self)); /* R2 */
+    r->peer_count = 0;
+    add_peers(r, c->in_sync, c->in_sync_count, PEER_MEMBER);
+    add_peers(r, c->learners, c->learners_count, PEER_LEARNER);
+    track(r, fx);
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        r->peers[i].progress_us = now_us;
+        begin_dialogue(r, &r->peers[i], now_us, fx);
+    }
+}
+
+/* ---- requests to the coordinator (R10, R11) ---- */
+
+static void ask_change(struct replica_core *r, struct peer *p,
+                       enum change_kind kind, const char *reason,
+                       int64_t now_us, struct effects *fx)
+{
+    if (p->change_asked && now_us - p->change_us < REPEAT_CHANGE_US) {
+        return;
+    }
+    if (!p->change_asked) {
+        log_info(r->host->log, "replica", "change-asked",
+                 "tablet=%" PRIu32 " epoch=%" PRIu64 " kind=%s node=%" PRIu32
+                 " reason=\"%s\"",
+                 r->tablet, r->config.epoch,
+                 kind == CHANGE_ADD ? "add" : "remove", p->id.node, reason);
+    }
+    p->change_asked = true;
+    p->change_us = now_us;
+    struct effect *x = fx_add(fx, FX_CHANGE);
+    x->change = (struct msg_change){
+        .tablet = r->tablet,
+        .epoch = r->config.epoch,
+        .kind = (uint8_t)kind,
+        .subject = p->id,
+        .reason = slice_of(reason), /* literals only */
+    };
+}
+
+static void ask_removal(struct replica_core *r, struct peer *p,
+                        const char *reason, int64_t now_us, struct effects *fx)
+{
+    if (HAS_BUG(r->host, drop_before_durable)) {
+        p->kind = PEER_LEARNER;
+        track(r, fx);
+        lead_advance(r, now_us, fx);
+    }
+    ask_change(r, p, CHANGE_REMOVE, reason, now_us, fx);
+}
+
+/* R10: from R12 (d) on; all prepared, or under steady load all committed. */
+static void consider_admission(struct replica_core *r, struct peer *p,
+                               int64_t now_us, struct effects *fx)
+{
+    if (p->kind != PEER_LEARNER || !p->joined || r->phase == PHASE_GATHERING) {
+        return;
+    }
+    bool level = p->acked >= log_last(r).seq ||
+                 (r->phase == PHASE_OPEN && p->acked >= r->committed);
+    bool leased = beacon_table_peer_end(r->host->beacons, r->tablet,
+                                        r->config.epoch, p->id) > now_us;
+    bool heard = r->host->coordinator_us != 0 &&
+                 now_us - r->host->coordinator_us < COORDINATOR_FRESH_US;
+    if (level && leased && heard) {
+        p->kind = PEER_SHADOW;
+        p->progress_us = now_us;
+        track(r, fx);
+        ask_change(r, p, CHANGE_ADD, "caught up", now_us, fx);
+    }
+}
+
+/* ---- streaming ---- */
+
+static void send_entry(struct replica_core *r, struct peer *p,
+                       const struct entry *e, bool only_match,
+                       struct effects *fx)
+{
+    struct name previous = {0, 0};
+    (void)log_name(r, e->name.seq - 1, &previous);
+    fx_send(fx, p->id, MSG_PREPARE)->u.prepare = (struct msg_prepare){
+        .tablet = r->tablet,
+        .epoch = r->config.epoch,
+        .entry = e->name,
+        .previous = previous,
+        .committed = r->committed,
+        .only_match = only_match,
+        .payload =
+            only_match ? slice_make(NULL, 0) : slice_make(e->payload, e->len),
+    };
+    r->told_commit = r->committed;
+}
+
+static void pump(struct replica_core *r, struct peer *p, int64_t now_us,
+                 struct effects *fx)
+{
+    uint64_t last = log_last(r).seq, flying = 0;
+    if (p->phase != PEER_STREAMING) {
+        return;
+    }
+    for (uint64_t s = p->acked + 1; s < p->next && flying < PEER_WINDOW; s++) {
+        const struct entry *e = log_entry(r, s);
+        flying += e == NULL ? 0 : e->len + 128u;
+    }
+    if (p->acked + 1 >= p->next && p->next <= last) {
+        p->progress_us = now_us; /* nothing was owed until now */
+    }
+    while (p->next <= last && flying < PEER_WINDOW) {
+        const struct entry *e = log_entry(r, p->next);
+        if (e == NULL || p->next < r->tail.payload_from) {
+            begin_dialogue(r, p, now_us, fx); /* fell behind what is kept */
+            return;
+        }
+        send_entry(r, p, e, false, fx);
+        flying += e->len + 128u;
+        p->next++;
+    }
+}
+
+void peers_pump(struct replica_core *r, int64_t now_us, struct effects *fx)
+{
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        pump(r, &r->peers[i], now_us, fx);
+    }
+}
+
+/* ---- the dialogue ---- */
+
+/* Greatest seq at which one of RUNS names what our log names; 0 if none. */
+static uint64_t common_in_runs(const struct replica_core *r,
+                               const struct msg_tail *m)
+{
+    uint64_t last = log_last(r).seq;
+    for (uint32_t i = 0; i < m->runs_count; i++) {
+        const struct run *run = &m->runs[i];
+        uint64_t s = run->last < last ? run->last : last;
+        for (; s >= run->first && s > 0; s--) {
+            struct name ours;
+            if (!log_name(r, s, &ours)) {
+                break; /* below our base: committed, see the floor */
+            }
+            if (ours.epoch == run->epoch) {
+                return s;
+            }
+            if (ours.epoch < run->epoch) {
+                break; /* epochs never rise downwards */
+            }
+        }
+    }
+    struct name ours;
+    if (m->base.seq > 0 && log_name(r, m->base.seq, &ours) &&
+        name_equal(ours, m->base)) {
+        return m->base.seq;
+    }
+    return 0;
+}
+
+static void start_streaming(struct replica_core *r, struct peer *p,
+                            int64_t now_us, struct effects *fx)
+{
+    bool kept = p->common.seq + 1 >= r->tail.payload_from;
+    if (!kept) {
+        if (p->kind == PEER_LEARNER) {
+            p->phase = PEER_SNAPSHOT;
+            p->spoke_us = now_us;
+            fx_send(fx, p->id, MSG_SNAPSHOT_NEEDED)->u.snapshot_needed =
+                (struct msg_snapshot_needed){r->tablet, r->config.epoch};
+        } else {
+            /* A member of I holds all that is committed, and what is not is
+             * kept here: this one lost something (R16). */
+            log_error(r->host->log, "replica", "member-lacks-committed",
+                      "tablet=%" PRIu32 " node=%" PRIu32 " common=%" PRIu64,
+                      r->tablet, p->id.node, p->common.seq);
+            ask_removal(r, p, "lacks committed entries", now_us, fx);
+        }
+        return;
+    }
+    p->phase = PEER_STREAMING;
+    p->joined = true;
+    p->next = p->common.seq + 1;
+    p->spoke_us = now_us;
+    const struct entry *e = log_entry(r, p->common.seq);
+    struct entry base = {.name = p->common};
+    if (p->common.seq > 0) {
+        /* Lets the peer raise its matched place and acknowledge. */
+        send_entry(r, p, e != NULL ? e : &base, true, fx);
+    }
+    pump(r, p, now_us, fx);
+    lead_advance(r, now_us, fx);
+}
+
+static void on_tail(struct replica_core *r, struct peer *p,
+                    const struct msg_tail *m, int64_t now_us,
+                    struct effects *fx)
+{
+    if (p->phase != PEER_ASKING || m->dialogue != p->dialogue) {
+        return;
+    }
+    uint64_t floor = m->committed < r->committed ? m->committed : r->committed;
+    uint64_t common = common_in_runs(r, m);
+    if (common == 0 && m->more && m->runs_count > 0) {
+        p->ask_before = m->runs[m->runs_count - 1].first;
+        ask_tail(r, p, now_us, fx);
+        return;
+    }
+    if (common < floor) {
+        common = floor; /* committed entries are the same everywhere (I2) */
+    }
+    if (HAS_BUG(r->host, cut_to_committed)) {
+        common = floor;
+    }
+    if (m->committed > log_last(r).seq) {
+        log_error(r->host->log, "replica", "peer-ahead",
+                  "tablet=%" PRIu32 " node=%" PRIu32 " committed=%" PRIu64
+                  " last=%" PRIu64,
+                  r->tablet, p->id.node, m->committed, log_last(r).seq);
+        return; /* R14: this replica should not lead; it never opens */
+    }
+    p->common = (struct name){0, common};
+    if (!log_name(r, common, &p->common)) {
+        /* Below our base; only a learner can be that far behind. */
+        p->common.seq = common;
+        start_streaming(r, p, now_us, fx);
+        return;
+    }
+    bool behind = common + 1 < r->tail.payload_from;
+    if (m->last.seq > common && !(behind && p->kind == PEER_LEARNER)) {
+        p->phase = PEER_CUTTING;
+        p->spoke_us = now_us;
+        fx_send(fx, p->id, MSG_CUT)->u.cut = (struct msg_cut){
+            r->tablet, r->config.epoch, p->dialogue, p->common};
+        return;
+    }
+    start_streaming(r, p, now_us, fx);
+}
+
+static void on_cut_done(struct replica_core *r, struct peer *p,
+                        const struct msg_cut_done *m, int64_t now_us,
+                        struct effects *fx)
+{
+    if (p->phase == PEER_CUTTING && m->dialogue == p->dialogue &&
+        name_equal(m->last, p->common)) {
+        start_streaming(r, p, now_us, fx);
+    }
+}
+
+static void on_prepared(struct replica_core *r, struct peer *p,
+                        const struct msg_prepared *m, int64_t now_us,
+                        struct effects *fx)
+{
+    struct name ours;
+    if (m->name.seq > log_last(r).seq) {
+        return;
+    }
+    /* R6: counted only if this log has that name; below the base all is
+     * committed and the same. */
+    if (m->name.seq > r->tail.base.seq &&
+        (!log_name(r, m->name.seq, &ours) || !name_equal(ours, m->name)) &&
+        !HAS_BUG(r->host, ack_any_name)) {
+        return;
+    }
+    if (m->name.seq > p->acked) {
+        p->acked = m->name.seq;
+        p->progress_us = now_us;
+    }
+    if (p->next <= p->acked) {
+        p->next = p->acked + 1;
+    }
+    consider_admission(r, p, now_us, fx);
+    pump(r, p, now_us, fx);
+    lead_advance(r, now_us, fx);
+}
+
+static void on_mismatch(struct replica_core *r, struct peer *p, int64_t now_us,
+                        struct effects *fx)
+{
+    if (p->phase == PEER_STREAMING || p->phase == PEER_SNAPSHOT) {
+        begin_dialogue(r, p, now_us, fx);
+    }
+}
+
+void peers_on_message(struct replica_core *r, const struct event *e,
+                      struct effects *fx)
+{
+    const struct wire_msg *m = e->u.message.m;
+    struct peer *p = find_peer(r, e->u.message.from);
+    if (p == NULL) {
+        return;
+    }
+    switch ((int)m->type) {
+    case MSG_PREPARED:
+        on_prepared(r, p, &m->u.prepared, e->now_us, fx);
+        return;
+    case MSG_MISMATCH:
+        on_mismatch(r, p, e->now_us, fx);
+        return;
+    case MSG_TAIL:
+        on_tail(r, p, &m->u.tail, e->now_us, fx);
+        return;
+    case MSG_CUT_DONE:
+        on_cut_done(r, p, &m->u.cut_done, e->now_us, fx);
+        return;
+    default:
+        return;
+    }
+}
+
+void peers_on_updown(struct replica_core *r, const struct event *e,
+                     struct effects *fx)
+{
+    struct peer *p = find_peer(r, e->u.peer);
+    if (p == NULL) {
+        return;
+    }
+    if (e->kind == EVENT_PEER_UP) {
+        begin_dialogue(r, p, e->now_us, fx);
+    } else if (p->kind != PEER_LEARNER) {
+        ask_removal(r, p, "connection lost", e->now_us, fx);
+    }
+}
+
+/* ---- time ---- */
+
+/* True if the peer owes something: a step of the dialogue, or acks. */
+static bool owes(const struct replica_core *r, const struct peer *p)
+{
+    return p->phase != PEER_STREAMING || p->acked < log_last(r).seq;
+}
+
+static void tick_peer(struct replica_core *r, struct peer *p, int64_t now_us,
+                      struct effects *fx)
+{
+    if (!owes(r, p)) {
+        consider_admission(r, p, now_us, fx);
+    } else if (p->kind != PEER_LEARNER &&
+               now_us - p->progress_us >= r->host->stall_us) {
+        ask_removal(r, p, "stalled", now_us, fx); /* R11 */
+    }
+    if (p->kind == PEER_SHADOW) {
+        ask_change(r, p, CHANGE_ADD, "caught up", now_us, fx);
+    }
+    int64_t patience = p->phase == PEER_SNAPSHOT    ? r->host->stall_us
+                       : p->phase == PEER_STREAMING ? 2 * ASK_AGAIN_US
+                                                    : ASK_AGAIN_US;
+    int64_t since = p->spoke_us;
+    if (p->phase == PEER_STREAMING && p->progress_us > since) {
+        since = p->progress_us;
+    }
+    if (owes(r, p) && now_us - since >= patience) {
+        begin_dialogue(r, p, now_us, fx);
+    }
+}
+
+void peers_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
+{
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        tick_peer(r, &r->peers[i], now_us, fx);
+    }
+}
+
+int64_t peers_next_us(const struct replica_core *r)
+{
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        const struct peer *p = &r->peers[i];
+        if (owes(r, p) || p->change_asked || p->kind != PEER_MEMBER) {
+            return r->ticked_us + PEER_TICK_US;
+        }
+    }
+    return INT64_MAX;
+}
