@@ -42,6 +42,7 @@
 /* Clients (R23). */
 #define LIMIT_CLIENTS 4096      /* sessions a tablet keeps */
 #define LIMIT_CLIENT_WINDOW 256 /* open numbers of one session */
+#define LIMIT_CLIENT_OPS 65536  /* operations under way in one process */
 
 /* Log and configuration. */
 #define LIMIT_LOG_LINE KIB(4) /* at most PIPE_BUF: lines never mix */

@@ -210,6 +210,17 @@ enum status wire_decode(struct slice frame, struct arena *a,
     return wire_decode_payload(h.type, payload, a, out);
 }
 
+void wire_readdress(struct buf *out, uint64_t request, struct slice frame)
+{
+    struct wire_header h;
+    size_t start = out->len;
+    assert(frame.len >= WIRE_HEADER);
+    enum status s = wire_read_header(frame.data, &h);
+    assert(s == ST_OK && h.length == frame.len - WIRE_HEADER);
+    buf_put_slice(out, frame);
+    finish_frame(out, start, h.type, request);
+}
+
 const char *wire_type_name(uint16_t type)
 {
     switch (type) {

@@ -168,6 +168,9 @@ enum status wire_decode_payload(uint16_t type, struct slice payload,
                                 struct arena *a,
                                 struct wire_msg *out) MUST_CHECK;
 
+/* Appends FRAME, a whole valid frame, to OUT as one of request REQUEST. */
+void wire_readdress(struct buf *out, uint64_t request, struct slice frame);
+
 /* "PREPARE"; "?" for an unknown type. */
 const char *wire_type_name(uint16_t type);
 

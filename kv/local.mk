@@ -1,0 +1,10 @@
+noinst_LIBRARIES += libkv.a
+libkv_a_SOURCES = \
+    kv/batch.c kv/batch.h \
+    kv/conn.c \
+    kv/core.c kv/core.h kv/core_impl.h \
+    kv/kv.h \
+    kv/link.c \
+    kv/route.c \
+    kv/send.c \
+    kv/session.c

@@ -1,0 +1,499 @@
+/*
+ * Transmissions of an operation and what their answers mean (R24).
+ *
+ * The rule for commands: COPIES are told apart by their request ids. A copy
+ * is loose from its sending until an answer to that very copy says that it
+ * is in no log (before_log() below, or UNKNOWN_CLIENT and BUSY from apply).
+ * A result from apply decides for all copies at once, because the tablet
+ * stores it under the number. So
+ *   - a result: known, the number is closed;
+ *   - no loose copy: surely no effect; it may be refused, or run anew under
+ *     another session;
+ *   - else: re-sent under the same number until the deadline, then unknown.
+ * Reads and calls go the same way without caring about copies.
+ */
+#include "kv/core_impl.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- sizes ---- */
+
+static bool part_fits(struct slice s)
+{
+    return s.len <= LIMIT_KEY_PART;
+}
+
+static bool mutation_fits(const struct mutation *m)
+{
+    return part_fits(m->row) && part_fits(m->column) && part_fits(m->counter) &&
+           m->value.len <= LIMIT_VALUE;
+}
+
+static bool condition_fits(const struct condition *k)
+{
+    return part_fits(k->row) && part_fits(k->column) &&
+           k->value.len <= LIMIT_VALUE;
+}
+
+/* Bytes of C when encoded, or more; 0: a part passes its limit. */
+static size_t command_size(const struct command *c)
+{
+    size_t size = 256 + c->partition.len;
+    if (!part_fits(c->partition) ||
+        c->conditions_count > LIMIT_BATCH_MUTATIONS ||
+        c->mutations_count > LIMIT_BATCH_MUTATIONS) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < c->conditions_count; i++) {
+        const struct condition *k = &c->conditions[i];
+        if (!condition_fits(k)) {
+            return 0;
+        }
+        size += 16 + k->row.len + k->column.len + k->value.len;
+    }
+    for (uint32_t i = 0; i < c->mutations_count; i++) {
+        const struct mutation *m = &c->mutations[i];
+        if (!mutation_fits(m)) {
+            return 0;
+        }
+        size += 40 + m->row.len + m->column.len + m->counter.len + m->value.len;
+    }
+    return size <= LIMIT_BATCH ? size : 0;
+}
+
+/* As command_size(). */
+static size_t watch_size(const struct msg_watch *w)
+{
+    bool fits = part_fits(w->partition) && part_fits(w->row) &&
+                part_fits(w->column) && w->value.len <= LIMIT_VALUE;
+    return fits ? 64 + 3 * LIMIT_KEY_PART + w->value.len : 0;
+}
+
+static size_t call_size(const struct buf *frame)
+{
+    bool fits = !frame->full && frame->len >= WIRE_HEADER &&
+                frame->len <= WIRE_HEADER + LIMIT_FRAME;
+    return fits ? frame->len : 0;
+}
+
+static size_t op_size(const struct kv_op *op)
+{
+    const struct msg_get *g = &op->in.get;
+    const struct msg_scan *s = &op->in.scan;
+    bool fits = true;
+    switch (op->kind) {
+    case KV_OP_GET:
+        fits = part_fits(g->partition) && part_fits(g->row) &&
+               part_fits(g->column);
+        break;
+    case KV_OP_SCAN:
+        fits = part_fits(s->partition) && part_fits(s->row_prefix) &&
+               part_fits(s->column_prefix) && part_fits(s->after_row) &&
+               part_fits(s->after_column);
+        break;
+    case KV_OP_WATCH:
+        return watch_size(&op->in.watch);
+    case KV_OP_COMMAND:
+        return command_size(op->in.command);
+    case KV_OP_CALL:
+        return call_size(op->in.call.frame);
+    case KV_OP_SETTLE:
+    case KV_OP_INTRODUCE:
+        break;
+    }
+    return fits ? 1 : 0;
+}
+
+enum status kv_op_check(struct kv_op *op)
+{
+    size_t size = op_size(op);
+    if (size == 0) {
+        return ST_TOO_LARGE;
+    }
+    op->bulk = op->bulk || size > KV_BULK_SIZE;
+    return ST_OK;
+}
+
+/* ---- encoding ---- */
+
+static void encode_command(struct kv_op *op, uint64_t request)
+{
+    struct kv_tablet *t = op->p.tablet;
+    struct kv_core *c = op->p.core;
+    struct msg_command m = {.tablet = t->id};
+    if (op->kind == KV_OP_COMMAND) {
+        m.command = *op->in.command;
+    } else if (op->kind == KV_OP_SETTLE) {
+        m.command.kind = COMMAND_SETTLE;
+    } else {
+        m.command.kind = COMMAND_INTRODUCE;
+    }
+    m.command.client = c->client;
+    if (op->kind == KV_OP_INTRODUCE) {
+        wire_put_command(&c->frame, request, &m);
+        return;
+    }
+    m.command.session = op->p.session;
+    m.command.number = op->p.number;
+    /* An old session's numbers lie apart from those open now; its own number
+     * is surely open, and no later one need be shown. */
+    m.command.oldest_open =
+        op->p.session == t->session.session ? t->session.oldest : op->p.number;
+    wire_put_command(&c->frame, request, &m);
+}
+
+static void encode_watch(struct kv_op *op, uint64_t request)
+{
+    struct kv_core *c = op->p.core;
+    struct msg_watch m = op->in.watch;
+    int64_t left = (op->p.deadline_us - env_now_us(c->env)) / 1000;
+    m.tablet = op->p.tablet->id;
+    m.forwarded = 0;
+    m.wait_ms = left < 0                  ? 0
+                : left < KV_WATCH_TURN_MS ? (uint32_t)left
+                                          : KV_WATCH_TURN_MS;
+    wire_put_watch(&c->frame, request, &m);
+}
+
+void kv_op_encode(struct kv_op *op, uint64_t request)
+{
+    struct kv_core *c = op->p.core;
+    buf_clear(&c->frame);
+    switch (op->kind) {
+    case KV_OP_GET:
+        op->in.get.tablet = op->p.tablet->id;
+        op->in.get.forwarded = 0;
+        wire_put_get(&c->frame, request, &op->in.get);
+        break;
+    case KV_OP_SCAN:
+        op->in.scan.tablet = op->p.tablet->id;
+        op->in.scan.forwarded = 0;
+        wire_put_scan(&c->frame, request, &op->in.scan);
+        break;
+    case KV_OP_WATCH:
+        encode_watch(op, request);
+        break;
+    case KV_OP_COMMAND:
+    case KV_OP_SETTLE:
+    case KV_OP_INTRODUCE:
+        encode_command(op, request);
+        break;
+    case KV_OP_CALL:
+        wire_readdress(&c->frame, request, buf_slice(op->in.call.frame));
+        break;
+    }
+}
+
+/* ---- sending ---- */
+
+static void park(struct kv_op *op)
+{
+    kv_op_move(op, OP_PARKED);
+    kv_link_ask(op->p.core);
+    kv_op_arm(op, KV_ASK_US);
+}
+
+void kv_op_advance(struct kv_op *op)
+{
+    if (!kv_route_tablet(op)) {
+        park(op);
+        return;
+    }
+    if (op->kind == KV_OP_SETTLE) {
+        op->p.session = op->in.settle.session;
+        op->p.number = op->in.settle.number;
+    }
+    if (op->kind == KV_OP_COMMAND && op->p.number == 0 &&
+        !kv_session_take(op)) {
+        return;
+    }
+    struct kv_conn *n = kv_route_conn(op);
+    if (n == NULL) {
+        park(op);
+        return;
+    }
+    kv_op_move_to(op, n, OP_WAITING);
+    kv_op_arm(op, KV_ASK_US);
+    kv_conn_need(n);
+    kv_conn_pump(n);
+}
+
+static int64_t check_after_us(const struct kv_op *op)
+{
+    if (op->kind == KV_OP_WATCH) {
+        return KV_WATCH_TURN_MS * 1000ll + KV_WATCH_GRACE_US;
+    }
+    unsigned doublings = op->p.quiet < 6 ? op->p.quiet : 6;
+    return (int64_t)KV_ASK_US << doublings;
+}
+
+void kv_op_transmit(struct kv_op *op)
+{
+    struct kv_core *c = op->p.core;
+    struct kv_conn *n = op->p.conn;
+    if (op->p.copies_count == KV_OP_COPIES) {
+        op->p.copies_count--;
+        memmove(&op->p.copies[0], &op->p.copies[1],
+                op->p.copies_count * sizeof(op->p.copies[0]));
+    }
+    uint64_t request = kv_request_id(c, op);
+    op->p.copies[op->p.copies_count].request = request;
+    op->p.copies[op->p.copies_count].conn = n;
+    op->p.copies_count++;
+    c->stats.resends += op->p.sent > 0 && op->kind != KV_OP_WATCH;
+    op->p.sent++;
+    op->p.loose++;
+    kv_op_move_to(op, n, OP_SENT);
+    kv_op_arm(op, check_after_us(op));
+    kv_conn_watch(n);
+    kv_op_encode(op, request);
+    kv_conn_send(n);
+}
+
+void kv_op_back_off(struct kv_op *op)
+{
+    struct kv_core *c = op->p.core;
+    kv_op_move(op, OP_BACKOFF);
+    c->stats.retries++;
+    op->p.quiet = 0;
+    kv_op_arm(op, kv_backoff_us(c, op->p.tries, KV_BACKOFF_US));
+    if (op->p.tries < UINT8_MAX) {
+        op->p.tries++;
+    }
+}
+
+/* ---- refusals ---- */
+
+enum refusal {
+    REFUSAL_LOOSE, /* says nothing of this copy's effect */
+    REFUSAL_AGAIN, /* before the log; may be accepted later */
+    REFUSAL_FINAL, /* before the log, and will always be */
+};
+
+/* What core.h says that servers promise. */
+static enum refusal refusal_of(enum status s)
+{
+    switch ((unsigned)s) {
+    case ST_NOT_PRIMARY:
+    case ST_STALE_EPOCH:
+    case ST_BUSY:
+    case ST_DEGRADED:
+    case ST_STOPPING:
+    case ST_NO_SPACE:
+    case ST_TOO_MANY:
+    case ST_NOT_FOUND:
+    case ST_WRONG_NODE:
+        return REFUSAL_AGAIN;
+    case ST_INVALID:
+    case ST_TOO_LARGE:
+    case ST_DENIED:
+    case ST_UNSUPPORTED:
+        return REFUSAL_FINAL;
+    default:
+        return REFUSAL_LOOSE;
+    }
+}
+
+static void on_not_primary(struct kv_op *op, const struct msg_error *e)
+{
+    struct kv_core *c = op->p.core;
+    if (op->kind == KV_OP_CALL) {
+        if (op->p.conn == c->link.conn) {
+            kv_link_move(c, e->address);
+        }
+        kv_op_back_off(op);
+        return;
+    }
+    kv_link_ask(c);
+    if (kv_route_hint(op->p.tablet, e)) {
+        op->p.tries = 0;
+        kv_op_advance(op);
+    } else {
+        kv_op_back_off(op);
+    }
+}
+
+/* True if refusal S of class R ends OP now. */
+static bool refusal_ends(const struct kv_op *op, enum status s, enum refusal r)
+{
+    switch (op->kind) {
+    case KV_OP_COMMAND:
+        return r == REFUSAL_FINAL && op->p.loose == 0;
+    case KV_OP_GET:
+    case KV_OP_SCAN:
+    case KV_OP_WATCH:
+        return r == REFUSAL_FINAL;
+    case KV_OP_CALL:
+        if (s == ST_NOT_PRIMARY) {
+            return op->in.call.node != 0;
+        }
+        return s != ST_BUSY && s != ST_STOPPING && s != ST_TOO_MANY;
+    case KV_OP_SETTLE:
+    case KV_OP_INTRODUCE:
+        break;
+    }
+    return false;
+}
+
+/* A copy of OP was refused with S; LATEST: OP waits for this very copy. */
+static void on_refusal(struct kv_op *op, enum status s, bool latest,
+                       const struct wire_msg *m)
+{
+    enum refusal r = refusal_of(s);
+    if (r != REFUSAL_LOOSE) {
+        assert(op->p.loose > 0);
+        op->p.loose--;
+    }
+    if (r != REFUSAL_LOOSE || op->kind != KV_OP_COMMAND) {
+        op->p.refused = (uint16_t)s;
+    }
+    if (refusal_ends(op, s, r)) {
+        kv_op_finish(op, s, m);
+    } else if (latest && s == ST_NOT_PRIMARY && m->type == MSG_ERROR) {
+        on_not_primary(op, &m->u.error);
+    } else if (latest) {
+        kv_op_back_off(op);
+    }
+}
+
+/* ---- results ---- */
+
+static void take_result(struct kv_op *op, const struct result *r)
+{
+    struct kv_result *out = &op->result;
+    out->failed = r->failed;
+    out->more = r->more != 0;
+    out->count = r->values_count;
+    for (uint32_t i = 0; i < r->values_count; i++) {
+        out->values[i].mutation = r->values[i].mutation;
+        out->values[i].value = r->values[i].value;
+    }
+}
+
+/* The number's session is gone. This copy had no effect; if no other is
+ * loose, the command has had none and may begin again. */
+static void on_unknown_client(struct kv_op *op)
+{
+    struct kv_tablet *t = op->p.tablet;
+    uint64_t session = op->p.session;
+    op->p.loose--;
+    if (op->kind == KV_OP_SETTLE) {
+        kv_session_lost(t, session);
+        kv_op_finish(op, ST_UNKNOWN_CLIENT, NULL);
+        return;
+    }
+    if (op->p.loose > 0) {
+        kv_session_lost(t, session);
+        kv_op_finish(op, ST_UNKNOWN_OUTCOME, NULL);
+        return;
+    }
+    op->p.number = op->p.session = 0;
+    op->p.sent = op->p.copies_count = 0;
+    kv_op_move(op, OP_BACKOFF);
+    kv_session_lost(t, session);
+    kv_op_advance(op);
+}
+
+static void on_introduce_result(struct kv_op *op, const struct result *r,
+                                bool latest)
+{
+    if (!latest) {
+        return;
+    }
+    if (r->status != ST_OK || r->session == 0) {
+        kv_op_back_off(op);
+        return;
+    }
+    kv_session_begin(op->p.tablet, r->session);
+    kv_op_finish(op, ST_OK, NULL);
+}
+
+static void on_result(struct kv_op *op, const struct wire_msg *m, bool latest)
+{
+    const struct result *r = &m->u.result.result;
+    enum status s;
+    if (op->kind == KV_OP_INTRODUCE) {
+        on_introduce_result(op, r, latest);
+        return;
+    }
+    if (!status_from_wire(r->status, &s)) {
+        s = ST_UNKNOWN_OUTCOME;
+    }
+    switch ((unsigned)s) {
+    case ST_UNKNOWN_CLIENT:
+    case ST_OTHER_SESSION:
+        on_unknown_client(op);
+        break;
+    case ST_SUPERSEDED:
+        /* Its number was closed elsewhere; nobody can say any more. */
+        kv_op_finish(op,
+                     op->kind == KV_OP_SETTLE ? ST_UNKNOWN_CLIENT
+                                              : ST_UNKNOWN_OUTCOME,
+                     NULL);
+        break;
+    case ST_NOT_PRIMARY:
+    case ST_STALE_EPOCH:
+    case ST_BUSY:
+    case ST_DEGRADED:
+    case ST_STOPPING:
+    case ST_UNKNOWN_OUTCOME:
+        on_refusal(op, s, latest, m);
+        break;
+    default:
+        take_result(op, r);
+        kv_op_finish(op, s, m);
+    }
+}
+
+/* ---- answers ---- */
+
+static void on_changed(struct kv_op *op, const struct wire_msg *m)
+{
+    if (m->u.changed.changed != 0) {
+        kv_op_finish(op, ST_OK, m);
+    } else if (env_now_us(op->p.core->env) >= op->p.deadline_us) {
+        kv_op_finish(op, ST_TIMEOUT, m);
+    } else {
+        kv_op_advance(op);
+    }
+}
+
+/* Type of the answer to OP's request; 0: any. */
+static unsigned answer_type(const struct kv_op *op)
+{
+    static const unsigned types[] = {
+        [KV_OP_GET] = MSG_VALUE,        [KV_OP_SCAN] = MSG_CELLS,
+        [KV_OP_WATCH] = MSG_CHANGED,    [KV_OP_COMMAND] = MSG_RESULT,
+        [KV_OP_SETTLE] = MSG_RESULT,    [KV_OP_CALL] = 0,
+        [KV_OP_INTRODUCE] = MSG_RESULT,
+    };
+    return types[op->kind];
+}
+
+void kv_op_on_answer(struct kv_op *op, uint32_t copy, const struct wire_msg *m)
+{
+    bool latest = op->p.state == OP_SENT && copy + 1 == op->p.copies_count;
+    unsigned type = answer_type(op);
+    op->p.copies_count--;
+    memmove(&op->p.copies[copy], &op->p.copies[copy + 1],
+            (op->p.copies_count - copy) * sizeof(op->p.copies[0]));
+    if (m->type == MSG_ERROR) {
+        enum status s;
+        if (!status_from_wire(m->u.error.status, &s) || s == ST_OK) {
+            s = ST_UNKNOWN_OUTCOME;
+        }
+        on_refusal(op, s, latest, m);
+    } else if (type != 0 && m->type != type) {
+        /* Not our protocol; as good as no answer. */
+        on_refusal(op, ST_UNKNOWN_OUTCOME, latest, m);
+    } else if (type == MSG_RESULT) {
+        on_result(op, m, latest);
+    } else if (op->kind == KV_OP_WATCH) {
+        on_changed(op, m);
+    } else if (op->kind == KV_OP_GET && m->u.value.found == 0) {
+        kv_op_finish(op, ST_NOT_FOUND, m);
+    } else {
+        kv_op_finish(op, ST_OK, m);
+    }
+}
