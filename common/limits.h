@@ -40,9 +40,10 @@
 #define LIMIT_RUNS 256   /* name runs in one TAIL message */
 
 /* Clients (R23). */
-#define LIMIT_CLIENTS 4096      /* sessions a tablet keeps */
-#define LIMIT_CLIENT_WINDOW 256 /* open numbers of one session */
-#define LIMIT_CLIENT_OPS 65536  /* operations under way in one process */
+#define LIMIT_CLIENTS 4096        /* sessions a tablet keeps */
+#define LIMIT_CLIENT_WINDOW 256   /* open numbers of one session */
+#define LIMIT_CLIENT_OPS 65536    /* operations under way in one process */
+#define LIMIT_CLIENT_TABLE MIB(8) /* a tablet's encoded client table */
 
 /* Log and configuration. */
 #define LIMIT_LOG_LINE KIB(4) /* at most PIPE_BUF: lines never mix */
@@ -98,6 +99,8 @@ _Static_assert(LIMIT_BATCH + KIB(64) < LIMIT_FRAME,
                "a frame holds the largest batch with its envelope");
 _Static_assert(LIMIT_SCAN_PAGE + LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_FRAME,
                "a frame holds a page that ends with the largest cell");
+_Static_assert(LIMIT_CLIENT_TABLE + KIB(64) < LIMIT_FRAME,
+               "a frame holds a tablet's client table");
 _Static_assert(LIMIT_SEALED < LIMIT_FRAME, "a frame spans sealed records");
 _Static_assert(LIMIT_FRAME < LIMIT_CONN_QUEUE, "a frame can be queued");
 _Static_assert(LIMIT_LOG_LINE <= 4096, "PIPE_BUF");

@@ -4,6 +4,7 @@ libstorage_a_SOURCES = \
     storage/beacon_table.c storage/beacon_table.h \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.h \
+    storage/key.c storage/key.h \
     storage/links.c storage/links.h \
     storage/node.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
@@ -13,7 +14,10 @@ libstorage_a_SOURCES = \
     storage/replica_log.c \
     storage/replica_peers.c \
     storage/replica_read.c \
-    storage/state.h \
+    storage/state.c storage/state.h storage/state_private.h \
+    storage/state_apply.c \
+    storage/state_clients.c \
+    storage/state_scan.c \
     storage/store.h \
-    storage/tree.h \
+    storage/tree.c storage/tree.h \
     storage/wal.h

@@ -6,6 +6,16 @@
  *
  * Counter cells hold their value as decimal text. Sequence columns and
  * suffixes are 16 lower-case hex digits.
+ *
+ * A batch gives ST_OK or, without any effect, result.failed being the index:
+ *   CONFLICT  that condition does not hold (conditions are looked at first,
+ *             in order, on the state before the batch)
+ *   BOUND     that increment would pass its bound or leave the 64-bit range
+ *   EXISTS    that add finds its new column taken
+ *   INVALID   that increment's or add's counter cell is no (for add: no
+ *             non-negative) number
+ * Deleting what is not there is ST_OK. Increments and adds give their new
+ * value in result.values.
  */
 #ifndef STORAGE_STATE_H
 #define STORAGE_STATE_H
@@ -34,13 +44,16 @@ struct name state_applied(const struct state *s);
 void state_apply(struct state *s, struct name name, struct slice payload,
                  struct applied *out);
 
-/* What a request will be told without an entry: ST_OK if it must become an
- * entry; else OUT holds the stored result or refusal. For a retry of what was
- * applied already; decides nothing (R23: decisions are made at apply). */
+/* What a request will be told without an entry: false if it must become an
+ * entry; else OUT holds the stored result, or a refusal that no entry still
+ * under way can change. For a retry of what was applied already; decides
+ * nothing (R23: decisions are made at apply). */
 bool state_stored_result(const struct state *s, const struct command *c,
                          struct applied *out);
 
-/* Checks sizes and kinds of a command before it becomes an entry. */
+/* Checks sizes and kinds of a command before it becomes an entry: ST_INVALID,
+ * ST_TOO_LARGE. Applying checks again, and an entry that fails has no
+ * effect. */
 enum status state_check_command(const struct command *c) MUST_CHECK;
 
 /* Cells. Slices of OUT live until the next change of S. */
@@ -78,7 +91,9 @@ struct id128 state_snapshot_digest(const struct state_snapshot *p);
 uint64_t state_snapshot_cells(const struct state_snapshot *p);
 /* Appends up to LIMIT_SCAN_CELLS cells (LIMIT_SCAN_PAGE bytes) in tree order
  * (hash, partition, row, column) after the key in ASK (has_after...) into OUT;
- * slices live until the snapshot is freed, the array in ARENA. */
+ * slices live until snapshot or ARENA is freed, the array in ARENA. Sets
+ * out->name and out->more, and with the last page out->clients; that page has
+ * no cells where both would not fit into one frame. */
 void state_snapshot_page(const struct state_snapshot *p,
                          const struct msg_scan_tablet *ask, struct arena *a,
                          struct msg_tablet_page *out);

@@ -1,4 +1,8 @@
 # Check programs, one a module: unit_<module>.
 if HAVE_CHECK
 UNIT_LIBS = $(CHECK_LIBS)
+check_PROGRAMS += unit_tree
+unit_tree_SOURCES = tests/unit/test_tree.c
+unit_tree_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
+TESTS += unit_tree
 endif

@@ -1,0 +1,256 @@
+/*
+ * The state of one tablet: life, reading, counting, snapshots, loading.
+ * What entries do is in state_apply.c, the client table (R23) in
+ * state_clients.c, pages in state_scan.c.
+ *
+ * Cells and client table are both copy-on-write trees with a running digest:
+ * so a snapshot of either is a reference, and undoing a batch that fails
+ * half-way is taking a reference back.
+ */
+#include "storage/state_private.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- cells with a digest ---- */
+
+static uint64_t load_le(const uint8_t *from)
+{
+    uint64_t v = 0;
+    for (int i = 7; i >= 0; i--) {
+        v = v << 8 | from[i];
+    }
+    return v;
+}
+
+static struct id128 id128_from(uint64_t low, uint64_t high)
+{
+    struct id128 d;
+    for (int i = 0; i < 8; i++) {
+        d.b[i] = (uint8_t)(low >> (8 * i));
+        d.b[8 + i] = (uint8_t)(high >> (8 * i));
+    }
+    return d;
+}
+
+static struct id128 sum_add(struct id128 a, struct id128 b)
+{
+    uint64_t low = load_le(a.b) + load_le(b.b);
+    uint64_t carry = low < load_le(a.b);
+    return id128_from(low, load_le(a.b + 8) + load_le(b.b + 8) + carry);
+}
+
+static struct id128 sum_subtract(struct id128 a, struct id128 b)
+{
+    uint64_t low = load_le(a.b) - load_le(b.b);
+    uint64_t borrow = load_le(a.b) < load_le(b.b);
+    return id128_from(low, load_le(a.b + 8) - load_le(b.b + 8) - borrow);
+}
+
+/* Digest of the key plus that of the value, which the key seeds: so values
+ * that change places show. */
+static struct id128 pair_digest(struct slice key, struct slice value)
+{
+    XXH128_hash_t k = XXH3_128bits(key.data, key.len);
+    XXH128_hash_t v = XXH3_128bits_withSeed(value.data, value.len, k.low64);
+    return sum_add(id128_from(k.low64, k.high64),
+                   id128_from(v.low64, v.high64));
+}
+
+void cells_init(struct cells *c)
+{
+    *c = (struct cells){.tree = tree_new()};
+}
+
+void cells_fini(struct cells *c)
+{
+    tree_free(c->tree);
+    c->tree = NULL;
+}
+
+struct cells cells_clone(const struct cells *c)
+{
+    struct cells copy = *c;
+    copy.tree = tree_clone(c->tree);
+    return copy;
+}
+
+void cells_take(struct cells *c, struct cells *from)
+{
+    tree_take(c->tree, from->tree);
+    c->digest = from->digest;
+    c->bytes = from->bytes;
+    from->tree = NULL;
+}
+
+bool cells_get(const struct cells *c, struct slice key, struct slice *out)
+{
+    struct tree_value v;
+    if (!tree_get(c->tree, key, &v)) {
+        return false;
+    }
+    *out = v.bytes;
+    return true;
+}
+
+static bool cells_forget(struct cells *c, struct slice key)
+{
+    struct tree_value old;
+    if (!tree_get(c->tree, key, &old)) {
+        return false;
+    }
+    c->digest = sum_subtract(c->digest, old.digest);
+    c->bytes -= key.len + old.bytes.len;
+    return true;
+}
+
+void cells_put(struct cells *c, struct slice key, struct slice value)
+{
+    struct tree_value v = {value, pair_digest(key, value)};
+    (void)cells_forget(c, key);
+    c->digest = sum_add(c->digest, v.digest);
+    c->bytes += key.len + value.len;
+    tree_put(c->tree, key, &v);
+}
+
+bool cells_remove(struct cells *c, struct slice key)
+{
+    return cells_forget(c, key) && tree_remove(c->tree, key);
+}
+
+/* ---- life and reading ---- */
+
+struct state *state_new(void)
+{
+    struct state *s = xcalloc(1, sizeof(*s));
+    cells_init(&s->cells);
+    cells_init(&s->clients);
+    return s;
+}
+
+void state_free(struct state *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    cells_fini(&s->cells);
+    cells_fini(&s->clients);
+    free(s);
+}
+
+struct name state_applied(const struct state *s)
+{
+    return s->applied;
+}
+
+bool state_get(const struct state *s, struct slice partition, struct slice row,
+               struct slice column, struct slice *out)
+{
+    struct key k;
+    key_encode(&k, partition, row, column);
+    return cells_get(&s->cells, key_slice(&k), out);
+}
+
+void state_on_change(struct state *s,
+                     void (*fn)(void *ctx, struct slice partition,
+                                struct slice row, struct slice column),
+                     void *ctx)
+{
+    s->on_change = fn;
+    s->on_change_ctx = ctx;
+}
+
+void state_count(const struct state *s, struct state_counts *out)
+{
+    *out = (struct state_counts){
+        .cells = tree_count(s->cells.tree),
+        .bytes = s->cells.bytes,
+        .memory = tree_memory(s->cells.tree) + tree_memory(s->clients.tree),
+        .clients = s->client_count,
+    };
+}
+
+static struct id128 digest_both(const struct cells *cells,
+                                const struct cells *clients)
+{
+    uint8_t both[32];
+    memcpy(both, cells->digest.b, 16);
+    memcpy(both + 16, clients->digest.b, 16);
+    XXH128_hash_t h = XXH3_128bits(both, sizeof(both));
+    return id128_from(h.low64, h.high64);
+}
+
+struct id128 state_digest(const struct state *s)
+{
+    return digest_both(&s->cells, &s->clients);
+}
+
+/* ---- snapshots ---- */
+
+struct state_snapshot *state_snapshot(struct state *s)
+{
+    struct state_snapshot *p = xmalloc(sizeof(*p));
+    p->cells = cells_clone(&s->cells);
+    p->clients = cells_clone(&s->clients);
+    p->applied = s->applied;
+    return p;
+}
+
+void state_snapshot_free(struct state_snapshot *p)
+{
+    if (p == NULL) {
+        return;
+    }
+    cells_fini(&p->cells);
+    cells_fini(&p->clients);
+    free(p);
+}
+
+struct name state_snapshot_name(const struct state_snapshot *p)
+{
+    return p->applied;
+}
+
+struct id128 state_snapshot_digest(const struct state_snapshot *p)
+{
+    return digest_both(&p->cells, &p->clients);
+}
+
+uint64_t state_snapshot_cells(const struct state_snapshot *p)
+{
+    return tree_count(p->cells.tree);
+}
+
+void state_snapshot_clients(const struct state_snapshot *p, struct buf *out)
+{
+    clients_encode(&p->clients, out);
+}
+
+/* ---- loading ---- */
+
+enum status state_load_cell(struct state *s, const struct cell *cell)
+{
+    struct tree_iter it;
+    struct key k;
+    if (cell->partition.len > LIMIT_KEY_PART ||
+        cell->row.len > LIMIT_KEY_PART || cell->column.len > LIMIT_KEY_PART ||
+        cell->value.len > LIMIT_VALUE) {
+        return ST_CORRUPT;
+    }
+    key_encode(&k, cell->partition, cell->row, cell->column);
+    tree_last(s->cells.tree, &it);
+    if (tree_valid(&it) &&
+        slice_compare(tree_iter_key(&it), key_slice(&k)) >= 0) {
+        return ST_CORRUPT;
+    }
+    cells_put(&s->cells, key_slice(&k), cell->value);
+    return ST_OK;
+}
+
+void state_load_done(struct state *s, struct name applied)
+{
+    assert(s->applied.seq == 0);
+    s->applied = applied;
+}

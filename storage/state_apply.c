@@ -1,0 +1,509 @@
+/*
+ * What entries do to the state. Everything here is decided by the entry and
+ * the state alone, alike on every replica (I4).
+ *
+ * A batch is all or nothing. Its conditions are looked at before anything is
+ * changed. Of its mutations only those that count (INCREMENT, ADD) can fail,
+ * and each checks before it changes: so a batch that has one of them beside
+ * others keeps a reference to the cells as they were, and takes it back if it
+ * fails; all other batches cannot fail half-way and keep nothing. Watchers
+ * are told once it is sure.
+ */
+#include "storage/state_private.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEQUENCE_DIGITS 16
+
+struct change {
+    struct slice row, column;
+};
+
+/* A batch under way. */
+struct batch {
+    struct state *s;
+    const struct command *c;
+    struct applied *out;
+    struct arena arena;
+    struct change *changes; /* only if somebody watches */
+    size_t changes_count, changes_cap;
+};
+
+void applied_set(struct applied *a, enum status status, uint16_t failed)
+{
+    memset(a, 0, sizeof(*a));
+    a->r.status = (uint16_t)status;
+    a->r.failed = failed;
+    a->r.values = a->values;
+}
+
+/* ---- checking ---- */
+
+static bool gives_value(const struct mutation *m)
+{
+    return m->kind == MUTATION_INCREMENT || m->kind == MUTATION_ADD;
+}
+
+static size_t suffix_len(const struct mutation *m)
+{
+    return m->flags & MUTATION_SUFFIX ? SEQUENCE_DIGITS : 0;
+}
+
+static unsigned flags_allowed(uint8_t kind)
+{
+    switch ((enum mutation_kind)kind) {
+    case MUTATION_PUT:
+    case MUTATION_ADD:
+        return MUTATION_SUFFIX;
+    case MUTATION_INCREMENT:
+        return MUTATION_BOUND;
+    case MUTATION_DELETE:
+    case MUTATION_DELETE_PREFIX:
+    case MUTATION_DELETE_ROWS:
+        return 0;
+    }
+    return 0;
+}
+
+static enum status check_mutation(const struct command *c, uint32_t i)
+{
+    const struct mutation *m = &c->mutations[i];
+    size_t column = m->column.len;
+    if (m->kind < MUTATION_PUT || m->kind > MUTATION_DELETE_ROWS ||
+        (m->flags & ~flags_allowed(m->kind)) != 0) {
+        return ST_INVALID;
+    }
+    if ((m->flags & MUTATION_SUFFIX) &&
+        (m->suffix_of >= i || !gives_value(&c->mutations[m->suffix_of]))) {
+        return ST_INVALID;
+    }
+    column += m->kind == MUTATION_ADD ? SEQUENCE_DIGITS : 0;
+    if (m->row.len > LIMIT_KEY_PART || column > LIMIT_KEY_PART ||
+        m->counter.len > LIMIT_KEY_PART ||
+        m->value.len + suffix_len(m) > LIMIT_VALUE) {
+        return ST_TOO_LARGE;
+    }
+    return ST_OK;
+}
+
+static enum status check_condition(const struct condition *k)
+{
+    if (k->kind < CONDITION_ABSENT || k->kind > CONDITION_NONE_BELOW) {
+        return ST_INVALID;
+    }
+    bool fits = k->row.len <= LIMIT_KEY_PART &&
+                k->column.len <= LIMIT_KEY_PART && k->value.len <= LIMIT_VALUE;
+    return fits ? ST_OK : ST_TOO_LARGE;
+}
+
+/* What the encoded command takes, give or take its small fixed parts. */
+static size_t command_size(const struct command *c)
+{
+    size_t size = 128 + c->partition.len;
+    for (uint32_t i = 0; i < c->conditions_count; i++) {
+        const struct condition *k = &c->conditions[i];
+        size += 16 + k->row.len + k->column.len + k->value.len;
+    }
+    for (uint32_t i = 0; i < c->mutations_count; i++) {
+        const struct mutation *m = &c->mutations[i];
+        size += 40 + m->row.len + m->column.len + m->counter.len + m->value.len;
+    }
+    return size;
+}
+
+static enum status check_batch(const struct command *c)
+{
+    uint32_t values = 0;
+    if (c->partition.len > LIMIT_KEY_PART ||
+        c->conditions_count > LIMIT_BATCH_MUTATIONS ||
+        c->mutations_count > LIMIT_BATCH_MUTATIONS) {
+        return ST_TOO_LARGE;
+    }
+    for (uint32_t i = 0; i < c->conditions_count; i++) {
+        enum status s = check_condition(&c->conditions[i]);
+        if (s != ST_OK) {
+            return s;
+        }
+    }
+    for (uint32_t i = 0; i < c->mutations_count; i++) {
+        enum status s = check_mutation(c, i);
+        if (s != ST_OK) {
+            return s;
+        }
+        values += gives_value(&c->mutations[i]);
+    }
+    if (values > LIMIT_RESULT_VALUES || command_size(c) > LIMIT_BATCH) {
+        return ST_TOO_LARGE;
+    }
+    return ST_OK;
+}
+
+static bool numbers_valid(const struct command *c)
+{
+    return c->number > 0 && c->number <= STATE_NUMBER_MAX &&
+           c->oldest_open > 0 && c->oldest_open <= STATE_NUMBER_MAX;
+}
+
+enum status state_check_command(const struct command *c)
+{
+    if (c->kind < COMMAND_BATCH || c->kind > COMMAND_NOTHING) {
+        return ST_INVALID;
+    }
+    switch ((enum command_kind)c->kind) {
+    case COMMAND_BATCH:
+        return numbers_valid(c) ? check_batch(c) : ST_INVALID;
+    case COMMAND_SETTLE:
+        return numbers_valid(c) ? ST_OK : ST_INVALID;
+    case COMMAND_INTRODUCE:
+        return id128_is_zero(c->client) ? ST_INVALID : ST_OK;
+    case COMMAND_NOTHING:
+        return ST_OK;
+    }
+    return ST_INVALID;
+}
+
+/* ---- conditions ---- */
+
+static bool condition_holds(const struct batch *r, const struct condition *k)
+{
+    const struct cells *cells = &r->s->cells;
+    struct key key;
+    struct slice v;
+    key_encode(&key, r->c->partition, k->row, k->column);
+    if (k->kind == CONDITION_NONE_BELOW) {
+        struct tree_iter it;
+        tree_seek(cells->tree, key_slice(&key), &it);
+        return !tree_valid(&it) ||
+               !slice_starts_with(tree_iter_key(&it), key_slice(&key));
+    }
+    bool there = cells_get(cells, key_slice(&key), &v);
+    if (k->kind == CONDITION_ABSENT) {
+        return !there;
+    }
+    return there && (k->kind == CONDITION_EXISTS || slice_equal(v, k->value));
+}
+
+/* ---- mutations ---- */
+
+static void note_change(struct batch *r, struct slice row, struct slice column)
+{
+    if (r->s->on_change == NULL) {
+        return;
+    }
+    if (r->changes_count == r->changes_cap) {
+        r->changes_cap = r->changes_cap == 0 ? 16 : 2 * r->changes_cap;
+        r->changes =
+            xrealloc(r->changes, r->changes_cap * sizeof(r->changes[0]));
+    }
+    r->changes[r->changes_count++] = (struct change){row, column};
+}
+
+static void put_cell(struct batch *r, struct slice row, struct slice column,
+                     struct slice value)
+{
+    struct key k;
+    key_encode(&k, r->c->partition, row, column);
+    cells_put(&r->s->cells, key_slice(&k), value);
+    note_change(r, row, column);
+}
+
+static void give_value(struct batch *r, uint32_t i, int64_t value)
+{
+    uint32_t n = r->out->r.values_count++;
+    assert(n < LIMIT_RESULT_VALUES);
+    r->out->values[n] = (struct counter_value){(uint16_t)i, value};
+}
+
+static int64_t value_of(const struct batch *r, uint16_t mutation)
+{
+    for (uint32_t i = 0; i < r->out->r.values_count; i++) {
+        if (r->out->values[i].mutation == mutation) {
+            return r->out->values[i].value;
+        }
+    }
+    assert(!"checked by check_mutation()");
+    return 0;
+}
+
+static void sequence_text(int64_t value, char out[SEQUENCE_DIGITS + 1])
+{
+    snprintf(out, SEQUENCE_DIGITS + 1, "%016" PRIx64, (uint64_t)value);
+}
+
+/* FIRST followed by VALUE's digits. */
+static struct slice joined(struct batch *r, struct slice first, int64_t value)
+{
+    char digits[SEQUENCE_DIGITS + 1];
+    sequence_text(value, digits);
+    uint8_t *p = arena_alloc(&r->arena, first.len + SEQUENCE_DIGITS);
+    if (first.len > 0) {
+        memcpy(p, first.data, first.len);
+    }
+    memcpy(p + first.len, digits, SEQUENCE_DIGITS);
+    return slice_make(p, first.len + SEQUENCE_DIGITS);
+}
+
+static struct slice value_to_put(struct batch *r, const struct mutation *m)
+{
+    if (m->flags & MUTATION_SUFFIX) {
+        return joined(r, m->value, value_of(r, m->suffix_of));
+    }
+    return m->value;
+}
+
+/* A counter's value, 0 if it is not there; false if it is no number. */
+static bool counter_get(const struct batch *r, struct slice row,
+                        struct slice column, int64_t *out)
+{
+    char text[24] = {0};
+    struct slice v;
+    struct key k;
+    int used = 0;
+    key_encode(&k, r->c->partition, row, column);
+    if (!cells_get(&r->s->cells, key_slice(&k), &v)) {
+        *out = 0;
+        return true;
+    }
+    if (v.len == 0 || v.len > 20) {
+        return false;
+    }
+    memcpy(text, v.data, v.len);
+    for (size_t i = text[0] == '-'; i < v.len; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return false;
+        }
+    }
+    int64_t n = 0;
+    for (size_t i = text[0] == '-'; i < v.len; i++, used++) {
+        int64_t digit = text[i] - '0';
+        digit = text[0] == '-' ? -digit : digit;
+        if (__builtin_mul_overflow(n, 10, &n) ||
+            __builtin_add_overflow(n, digit, &n)) {
+            return false;
+        }
+    }
+    *out = n;
+    return used > 0;
+}
+
+static void counter_put(struct batch *r, struct slice row, struct slice column,
+                        int64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRId64, value);
+    put_cell(r, row, column, slice_of(text));
+}
+
+static enum status run_increment(struct batch *r, uint32_t i)
+{
+    const struct mutation *m = &r->c->mutations[i];
+    int64_t value;
+    if (!counter_get(r, m->row, m->column, &value)) {
+        return ST_INVALID;
+    }
+    if (__builtin_add_overflow(value, m->delta, &value)) {
+        return ST_BOUND;
+    }
+    if ((m->flags & MUTATION_BOUND) && ((m->delta > 0 && value > m->bound) ||
+                                        (m->delta < 0 && value < m->bound))) {
+        return ST_BOUND;
+    }
+    counter_put(r, m->row, m->column, value);
+    give_value(r, i, value);
+    return ST_OK;
+}
+
+static enum status run_add(struct batch *r, uint32_t i)
+{
+    const struct mutation *m = &r->c->mutations[i];
+    int64_t value;
+    struct key k;
+    struct slice old;
+    if (!counter_get(r, m->row, m->counter, &value) || value < 0) {
+        return ST_INVALID;
+    }
+    if (__builtin_add_overflow(value, 1, &value)) {
+        return ST_BOUND;
+    }
+    struct slice column = joined(r, m->column, value);
+    key_encode(&k, r->c->partition, m->row, column);
+    if (cells_get(&r->s->cells, key_slice(&k), &old)) {
+        return ST_EXISTS;
+    }
+    counter_put(r, m->row, m->counter, value);
+    put_cell(r, m->row, column, value_to_put(r, m));
+    give_value(r, i, value);
+    return ST_OK;
+}
+
+static void run_delete(struct batch *r, const struct mutation *m)
+{
+    struct key k;
+    key_encode(&k, r->c->partition, m->row, m->column);
+    if (cells_remove(&r->s->cells, key_slice(&k))) {
+        note_change(r, m->row, m->column);
+    }
+}
+
+static void run_delete_prefix(struct batch *r, const struct mutation *m)
+{
+    struct key prefix;
+    struct tree_iter it;
+    if (m->kind == MUTATION_DELETE_ROWS) {
+        key_rows(&prefix, r->c->partition, m->row);
+    } else {
+        key_encode(&prefix, r->c->partition, m->row, m->column);
+    }
+    for (int gone = 0;; gone++) {
+        tree_seek(r->s->cells.tree, key_slice(&prefix), &it);
+        if (!tree_valid(&it) ||
+            !slice_starts_with(tree_iter_key(&it), key_slice(&prefix))) {
+            return;
+        }
+        if (gone == LIMIT_DELETE_PREFIX) {
+            r->out->r.more = 1;
+            return;
+        }
+        struct slice found = tree_iter_key(&it);
+        struct slice k =
+            slice_make(arena_copy(&r->arena, found.data, found.len), found.len);
+        struct key_parts parts;
+        bool good = key_decode(k, &r->arena, &parts);
+        assert(good);
+        (void)cells_remove(&r->s->cells, k);
+        note_change(r, parts.row, parts.column);
+    }
+}
+
+static enum status run_mutation(struct batch *r, uint32_t i)
+{
+    const struct mutation *m = &r->c->mutations[i];
+    switch ((enum mutation_kind)m->kind) {
+    case MUTATION_PUT:
+        put_cell(r, m->row, m->column, value_to_put(r, m));
+        return ST_OK;
+    case MUTATION_DELETE:
+        run_delete(r, m);
+        return ST_OK;
+    case MUTATION_DELETE_PREFIX:
+    case MUTATION_DELETE_ROWS:
+        run_delete_prefix(r, m);
+        return ST_OK;
+    case MUTATION_INCREMENT:
+        return run_increment(r, i);
+    case MUTATION_ADD:
+        return run_add(r, i);
+    }
+    assert(!"checked by check_mutation()");
+    return ST_INVALID;
+}
+
+/* ---- batches ---- */
+
+static bool can_fail_halfway(const struct command *c)
+{
+    for (uint32_t i = 0; i < c->mutations_count; i++) {
+        if (gives_value(&c->mutations[i])) {
+            return c->mutations_count > 1;
+        }
+    }
+    return false;
+}
+
+static void run_mutations(struct batch *r)
+{
+    bool keep = can_fail_halfway(r->c);
+    struct cells before = {0};
+    if (keep) {
+        before = cells_clone(&r->s->cells);
+    }
+    for (uint32_t i = 0; i < r->c->mutations_count; i++) {
+        enum status s = run_mutation(r, i);
+        if (s != ST_OK) {
+            applied_set(r->out, s, (uint16_t)i);
+            r->changes_count = 0;
+            if (keep) {
+                cells_take(&r->s->cells, &before);
+            }
+            return;
+        }
+    }
+    if (keep) {
+        cells_fini(&before);
+    }
+}
+
+static void run_batch(struct state *s, const struct command *c,
+                      struct applied *out)
+{
+    struct batch r = {.s = s, .c = c, .out = out};
+    for (uint32_t i = 0; i < c->conditions_count; i++) {
+        if (!condition_holds(&r, &c->conditions[i])) {
+            applied_set(out, ST_CONFLICT, (uint16_t)i);
+            return;
+        }
+    }
+    run_mutations(&r);
+    for (size_t i = 0; i < r.changes_count; i++) {
+        s->on_change(s->on_change_ctx, c->partition, r.changes[i].row,
+                     r.changes[i].column);
+    }
+    free(r.changes);
+    arena_free(&r.arena);
+}
+
+static void run_command(struct state *s, const struct command *c,
+                        struct applied *out)
+{
+    uint64_t seq = s->applied.seq;
+    switch ((enum command_kind)c->kind) {
+    case COMMAND_NOTHING:
+        return;
+    case COMMAND_INTRODUCE:
+        clients_introduce(s, c->client, seq);
+        out->r.session = seq;
+        return;
+    case COMMAND_BATCH:
+        if (clients_begin(s, c, seq, out)) {
+            run_batch(s, c, out);
+            clients_store(s, c, out);
+        }
+        return;
+    case COMMAND_SETTLE:
+        if (clients_begin(s, c, seq, out)) {
+            applied_set(out, ST_VOID, 0);
+            clients_store(s, c, out);
+        }
+        return;
+    }
+}
+
+void state_apply(struct state *s, struct name name, struct slice payload,
+                 struct applied *out)
+{
+    assert(name.seq == s->applied.seq + 1); /* I4 */
+    assert(name.epoch >= s->applied.epoch); /* R13 */
+    s->applied = name;
+    applied_set(out, ST_OK, 0);
+    if (payload.len == 0) {
+        return;
+    }
+    struct arena a = {0};
+    struct command c;
+    struct cursor at = cursor_of(payload);
+    wire_decode_command(&at, &a, &c);
+    enum status checked = ST_INVALID;
+    if (!at.bad && cursor_left(&at) == 0) {
+        checked = state_check_command(&c);
+    }
+    if (checked == ST_OK) {
+        run_command(s, &c, out);
+    } else {
+        applied_set(out, checked, 0);
+    }
+    arena_free(&a);
+}

@@ -1,0 +1,67 @@
+/*
+ * What the files of the state machine share; nobody else includes it.
+ */
+#ifndef STORAGE_STATE_PRIVATE_H
+#define STORAGE_STATE_PRIVATE_H
+
+#include "storage/key.h"
+#include "storage/state.h"
+#include "storage/tree.h"
+
+_Static_assert(KEY_MAX <= TREE_KEY_MAX, "the tree takes every key");
+
+/* A tree with a digest of its contents: the sum mod 2^128 of each pair's
+ * XXH3-128, so that a change adds and subtracts, and order plays no role. */
+struct cells {
+    struct tree *tree;
+    struct id128 digest;
+    uint64_t bytes; /* of encoded keys and values */
+};
+
+void cells_init(struct cells *c);
+void cells_fini(struct cells *c);
+struct cells cells_clone(const struct cells *c);
+/* Makes C what FROM is, and empties FROM. */
+void cells_take(struct cells *c, struct cells *from);
+bool cells_get(const struct cells *c, struct slice key, struct slice *out);
+void cells_put(struct cells *c, struct slice key, struct slice value);
+bool cells_remove(struct cells *c, struct slice key);
+
+struct state {
+    struct cells cells;
+    struct cells clients; /* state_clients.c */
+    uint32_t client_count;
+    struct name applied;
+    void (*on_change)(void *ctx, struct slice partition, struct slice row,
+                      struct slice column);
+    void *on_change_ctx;
+};
+
+struct state_snapshot {
+    struct cells cells, clients;
+    struct name applied;
+};
+
+/* Request numbers end here, so that adding a window never wraps. */
+#define STATE_NUMBER_MAX ((uint64_t)INT64_MAX)
+
+/* ---- state_clients.c ---- */
+
+/* R23 at apply, before executing: true if the command is to be executed and
+ * its result stored; else OUT is the answer. */
+bool clients_begin(struct state *s, const struct command *c, uint64_t seq,
+                   struct applied *out);
+/* Stores what executing gave. */
+void clients_store(struct state *s, const struct command *c,
+                   const struct applied *result);
+/* Gives ID a new session, SEQ, and forgets the one it had. */
+void clients_introduce(struct state *s, struct id128 id, uint64_t seq);
+/* The table in its order, least recently heard first; layout: there. */
+void clients_encode(const struct cells *clients, struct buf *out);
+
+/* ---- shared ---- */
+
+/* An answer without values. */
+void applied_set(struct applied *a, enum status status, uint16_t failed);
+
+#endif
