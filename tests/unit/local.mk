@@ -5,4 +5,10 @@ check_PROGRAMS += unit_tree
 unit_tree_SOURCES = tests/unit/test_tree.c
 unit_tree_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
 TESTS += unit_tree
+
+
+check_PROGRAMS += unit_sim_env
+unit_sim_env_SOURCES = tests/unit/test_sim_env.c
+unit_sim_env_LDADD = libsim.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
+TESTS += unit_sim_env
 endif
