@@ -144,9 +144,9 @@ static struct sim_host *receiver(const struct sim_dir *d)
 
 bool pipe_path_open(const struct sim_dir *d)
 {
-    struct sim_host *to = receiver(d);
-    return to == NULL ||
-           (!d->pipe->w->cut[sender(d)->index][to->index] && to->powered);
+    struct sim_host *from = sender(d), *to = receiver(d);
+    return from == NULL || to == NULL ||
+           (!d->pipe->w->cut[from->index][to->index] && to->powered);
 }
 
 static int64_t travel_time(struct sim_dir *d, size_t len)
@@ -231,6 +231,16 @@ static void truncate_dir(struct sim_dir *d)
     d->last_at = last->at;
 }
 
+/* Drops what is under way but for a reset that the network made. */
+static void drop_data(struct sim_dir *d)
+{
+    bool reset = d->tail != NULL && d->tail->kind == SEG_RST;
+    drop_segments(d);
+    if (reset) {
+        append_kind(d, SEG_RST, d->pipe->w->now);
+    }
+}
+
 /* ---- hearing ---- */
 
 static void end_lost(struct env_conn *c, enum status why)
@@ -241,7 +251,7 @@ static void end_lost(struct env_conn *c, enum status why)
     TRACE(w, "%s: connection %llu ends: %s", c->env->host->name,
           (unsigned long long)c->pipe->id, status_name(why));
     world_mix(w, 10, c->pipe->id);
-    drop_segments(&c->pipe->dir[c->side]);
+    drop_data(&c->pipe->dir[c->side]);
     /* The user may still ask for the connection's data: it goes after. */
     struct sim_pipe *p = c->pipe;
     p->end[c->side] = NULL;

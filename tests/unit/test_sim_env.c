@@ -240,9 +240,9 @@ static void pair_listen(struct pair *p)
 {
     struct env_peer self = {.node = 7, .role = ROLE_STORAGE};
     p->y.env = sim_env_new(p->b, &self);
-    ck_assert_int_eq(p->y.env->ops->listen(p->y.env, "b:1", &talk_events, &p->y,
-                                           NULL),
-                     ST_OK);
+    ck_assert_int_eq(
+        p->y.env->ops->listen(p->y.env, "b:1", &talk_events, &p->y, NULL),
+        ST_OK);
 }
 
 static void pair_call(struct pair *p)
@@ -491,8 +491,8 @@ static char *contents(struct env *e, const char *name, unsigned flags)
     if (e->ops->file_open(e, name, flags | ENV_READONLY, &f) != ST_OK) {
         return NULL;
     }
-    ck_assert_int_eq(
-        e->ops->file_read(f, 0, text, sizeof(text) - 1, &got), ST_OK);
+    ck_assert_int_eq(e->ops->file_read(f, 0, text, sizeof(text) - 1, &got),
+                     ST_OK);
     e->ops->file_close(f);
     return text;
 }
@@ -757,8 +757,8 @@ static void *chatter_start(struct sim_host *h, void *ctx)
     c->tick.timer.fn = chatter_tick;
     c->tick.timer.data = c;
     if (server) {
-        ck_assert_int_eq(
-            e->ops->listen(e, "b:1", &talk_events, &c->talk, NULL), ST_OK);
+        ck_assert_int_eq(e->ops->listen(e, "b:1", &talk_events, &c->talk, NULL),
+                         ST_OK);
     } else {
         (void)e->ops->connect(e, "b:1", LANE_REQUEST, &talk_events, &c->talk);
         env_timer_start(e, &c->tick.timer, 10);
