@@ -42,6 +42,8 @@ struct env_file {
     struct inode *ino;
     char *name;
     bool readonly, medium;
+    bool closing; /* goes when its last operation is done */
+    bool failed;  /* a sync failed: takes no more writes and syncs (R18) */
     struct env_file *prev, *next; /* among the env's */
 };
 
@@ -166,7 +168,7 @@ static enum status find_or_create(struct sim_host *h, const char *name,
         return ST_STOPPING;
     }
     *out = disk_create(h->disk, name);
-    return ST_OK;
+    return prim_sync_folder(h, name);
 }
 
 enum status disk_file_open(struct env *e, const char *name, unsigned flags,
@@ -212,12 +214,20 @@ static void file_free(struct env_file *f)
     free(f);
 }
 
+static bool file_busy(const struct env_file *f)
+{
+    const struct sim_op *op = f->env->ops;
+    while (op != NULL && op->file != f) {
+        op = op->next;
+    }
+    return op != NULL;
+}
+
 void disk_file_close(struct env_file *f)
 {
-    for (struct sim_op *op = f->env->ops; op != NULL; op = op->next) {
-        assert(op->file != f || f->env->process->dead);
-    }
-    if (!f->env->process->dead) {
+    assert(!f->closing || f->env->process->dead);
+    f->closing = true;
+    if (!f->env->process->dead && !file_busy(f)) {
         file_free(f);
     }
 }
@@ -235,6 +245,11 @@ enum status disk_file_read(struct env_file *f, uint64_t offset, void *out,
     return ST_OK;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 enum status disk_dir_list(struct env *e, const char *folder,
                           void (*fn)(void *ctx, const char *name), void *ctx)
 {
@@ -246,14 +261,15 @@ enum status disk_dir_list(struct env *e, const char *folder,
     }
     /* FN may remove files: go by a copy of the names. */
     struct dents *d = &h->disk->names;
-    size_t count = 0;
+    size_t count = 0, skip = folder[0] == '\0' ? 0 : strlen(folder) + 1;
     char **names = xcalloc(d->count + 1, sizeof(*names));
     for (size_t i = 0; i < d->count; i++) {
-        if (in_folder(d->at[i].name, folder)) {
-            names[count++] = xstrdup(d->at[i].name);
+        const char *name = d->at[i].name;
+        if (in_folder(name, folder) && name[skip] != '.') {
+            names[count++] = xstrdup(name);
         }
     }
-    size_t skip = folder[0] == '\0' ? 0 : strlen(folder) + 1;
+    qsort(names, count, sizeof(*names), by_name);
     for (size_t i = 0; i < count; i++) {
         fn(ctx, names[i] + skip);
         free(names[i]);
@@ -285,7 +301,9 @@ enum status disk_file_put(struct env *e, const char *name,
     struct sim_env *s = env_of(e);
     struct sim_host *h = s->host;
     char temp[LIMIT_ADDRESS * 2];
-    (void)snprintf(temp, sizeof(temp), "%s.tmp", name);
+    int base =
+        strchr(name, '/') == NULL ? 0 : (int)(strchr(name, '/') - name) + 1;
+    (void)snprintf(temp, sizeof(temp), "%.*s.new-%s", base, name, name + base);
     if (s->process->dead) {
         return ST_STOPPING;
     }
@@ -300,6 +318,14 @@ enum status disk_file_put(struct env *e, const char *name,
     return status == ST_OK ? publish(h, temp, name) : status;
 }
 
+/* As the daemons' env does: after a failure none is tried again (R18). */
+static enum status file_sync(struct env_file *f)
+{
+    enum status status = f->failed ? ST_IO : prim_sync(f->env->host, f->ino);
+    f->failed = f->failed || status == ST_IO;
+    return status;
+}
+
 enum status disk_file_allocate(struct env_file *f, uint64_t size)
 {
     struct sim_host *h = f->env->host;
@@ -310,25 +336,23 @@ enum status disk_file_allocate(struct env_file *f, uint64_t size)
         return ST_NO_SPACE;
     }
     f->ino->size = size > f->ino->size ? size : f->ino->size;
-    enum status status = prim_sync(h, f->ino);
-    return status == ST_OK ? prim_sync_folder(h, f->name) : status;
+    return file_sync(f);
 }
 
 enum status disk_file_write_now(struct env_file *f, uint64_t offset,
                                 struct slice data)
 {
     assert(!f->readonly);
-    if (f->env->process->dead) {
-        return ST_STOPPING;
+    if (f->env->process->dead || f->failed) {
+        return f->failed ? ST_IO : ST_STOPPING;
     }
     enum status status = prim_write(f->env->host, f->ino, offset, data);
-    return status == ST_OK ? prim_sync(f->env->host, f->ino) : status;
+    return status == ST_OK ? file_sync(f) : status;
 }
 
 enum status disk_file_sync_now(struct env_file *f)
 {
-    return f->env->process->dead ? ST_STOPPING
-                                 : prim_sync(f->env->host, f->ino);
+    return f->env->process->dead ? ST_STOPPING : file_sync(f);
 }
 
 enum status disk_space_free(struct env *e, uint64_t *out)
@@ -421,11 +445,13 @@ static enum status op_perform(struct sim_op *op)
     switch (op->kind) {
     case OP_WRITE:
         assert(hash_data(op) == op->data_hash);
+        if (op->file->failed) {
+            return ST_IO;
+        }
         if (op->data.len > 0) {
             status = prim_write(h, op->file->ino, op->offset, op->data);
         }
-        return status == ST_OK && op->sync ? prim_sync(h, op->file->ino)
-                                           : status;
+        return status == ST_OK && op->sync ? file_sync(op->file) : status;
     case OP_PUBLISH:
         return publish(h, op->from, op->to);
     case OP_REMOVE:
@@ -471,7 +497,11 @@ static void op_due(struct sim_event *ev)
     }
     struct env_io *io = op->io;
     enum status status = op->status;
+    struct env_file *f = op->file;
     op_free(op);
+    if (f != NULL && f->closing && !file_busy(f)) {
+        file_free(f);
+    }
     io->impl = NULL;
     io->done(io, status);
 }

@@ -527,7 +527,7 @@ static void on_late(struct sim_event *ev)
     p->held++;
     struct sim_dir *out = &p->dir[c->side];
     bool was_open = c->open;
-    end_lost(c, was_open ? ST_CLOSED : ST_UNREACHABLE);
+    end_lost(c, was_open ? ST_BUSY : ST_UNREACHABLE);
     if (was_open) {
         append_kind(out, SEG_RST, p->w->now);
     }
@@ -635,7 +635,6 @@ void net_send(struct env_conn *c, struct slice frames)
     if (s->process->dead || frames.len == 0 || c->pipe == NULL) {
         return;
     }
-    assert(c->open); /* on_open comes first */
     assert(frames.len >= WIRE_HEADER);
     struct sim_dir *d = &c->pipe->dir[c->side];
     if (w->net.loss_ppm + w->net.duplicate_ppm + w->net.reorder_ppm > 0) {
