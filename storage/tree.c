@@ -610,7 +610,8 @@ void tree_check(const struct tree *t)
 {
     uint64_t count = 0;
     if (t->root != NULL) {
-        assert(node_check(t->root, NULL, NULL, &count) <= TREE_DEPTH_MAX);
+        int depth = node_check(t->root, NULL, NULL, &count);
+        assert(depth <= TREE_DEPTH_MAX);
     }
     assert(count == t->count);
 }
