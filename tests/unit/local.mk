@@ -15,4 +15,21 @@ check_PROGRAMS += unit_state
 unit_state_SOURCES = tests/unit/test_state.c
 unit_state_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
 TESTS += unit_state
+
+
+
+check_PROGRAMS += unit_config
+unit_config_SOURCES = tests/unit/test_config.c
+unit_config_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS)
+TESTS += unit_config
+
+check_PROGRAMS += unit_log
+unit_log_SOURCES = tests/unit/test_log.c
+unit_log_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS)
+TESTS += unit_log
+
+check_PROGRAMS += unit_metrics
+unit_metrics_SOURCES = tests/unit/test_metrics.c
+unit_metrics_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS)
+TESTS += unit_metrics
 endif
