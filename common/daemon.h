@@ -14,7 +14,7 @@
  *
  * Signals are taken by a thread of their own, so that a loop that hangs can
  * still be stopped: SIGTERM and SIGINT call stop() on the loop, and if the
- * process has not ended LIMIT_STOP_MS later, the thread logs that and exits
+ * process has not ended stop_ms later, the thread logs that and exits
  * with EX_SOFTWARE. SIGHUP loads the file anew: a bad one is logged and
  * changes nothing, a good one sets the log level and goes to reload(). A
  * SIGTERM during start() ends the process at once with 0: nothing has been
@@ -38,6 +38,7 @@ struct daemon_spec {
     const struct config_spec *config;
     const struct metric_def *metrics; /* may be NULL */
     size_t metric_count;
+    int stop_ms;    /* time to stop; 0: LIMIT_STOP_MS */
     bool low_ports; /* keeps CAP_NET_BIND_SERVICE when root is dropped */
 
     /* All on the loop's thread. */

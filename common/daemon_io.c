@@ -185,22 +185,17 @@ static void on_wake(uv_async_t *wake)
  * comes. */
 static void count_down(struct daemon *d)
 {
-    struct timespec now, end;
-    (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += LIMIT_STOP_MS / 1000;
+    int stop_ms = d->spec->stop_ms != 0 ? d->spec->stop_ms : LIMIT_STOP_MS;
+    uint64_t end = uv_hrtime() + (uint64_t)stop_ms * 1000000;
     for (;;) {
-        (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        struct timespec left = {end.tv_sec - now.tv_sec,
-                                end.tv_nsec - now.tv_nsec};
-        if (left.tv_nsec < 0) {
-            left.tv_nsec += 1000000000;
-            left.tv_sec--;
-        }
-        if (left.tv_sec < 0) {
+        uint64_t now = uv_hrtime();
+        if (now >= end) {
             log_fatal(&d->log, "daemon", "stop_timeout", "after_ms=%d",
-                      LIMIT_STOP_MS);
+                      stop_ms);
             _exit(EX_SOFTWARE);
         }
+        struct timespec left = {(time_t)((end - now) / 1000000000),
+                                (long)((end - now) % 1000000000)};
         (void)sigtimedwait(&d->io->set, NULL, &left);
         if (atomic_load(&d->io->stage) == STAGE_FINISHED) {
             return;
@@ -290,7 +285,9 @@ static void close_loop(struct daemon *d)
     status_http_stop(d->io->status);
     d->io->status = NULL;
     uv_close((uv_handle_t *)&d->io->wake, NULL);
-    (void)uv_run(d->loop, UV_RUN_DEFAULT);
+    while (uv_run(d->loop, UV_RUN_DEFAULT) != 0) {
+        /* a uv_stop() before the first run ends that run at once */
+    }
     int error = uv_loop_close(d->loop);
     assert(error == 0);
 }

@@ -32,4 +32,16 @@ check_PROGRAMS += unit_metrics
 unit_metrics_SOURCES = tests/unit/test_metrics.c
 unit_metrics_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS)
 TESTS += unit_metrics
+
+check_PROGRAMS += unit_status_http
+unit_status_http_SOURCES = tests/unit/test_status_http.c
+unit_status_http_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS) $(MHD_LIBS) \
+    $(CURL_LIBS)
+TESTS += unit_status_http
+
+check_PROGRAMS += unit_daemon
+unit_daemon_SOURCES = tests/unit/test_daemon.c
+unit_daemon_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS) $(MHD_LIBS) \
+    $(CJSON_LIBS) $(SYSTEMD_LIBS)
+TESTS += unit_daemon
 endif
