@@ -39,9 +39,6 @@ enum status env_uv_open(const struct env_uv_options *o, struct env **out,
  * and E is gone. The loop must be run until then. */
 void env_uv_close(struct env *e, void (*closed)(void *ctx), void *ctx);
 
-/* Port of the first listener (for listening on port 0); 0: none. */
-uint16_t env_uv_port(const struct env *e);
-
 /* Counters since the start, except CONNS_OPEN and CONNS_UNPROVEN: now. */
 struct env_uv_stats {
     uint64_t conns_open;     /* past the hello */

@@ -1,0 +1,370 @@
+/*
+ * What a connection of the libuv env carries.
+ *
+ * In: bytes -> seal -> opened bytes -> frames -> checks -> the user. The first
+ * frame must be the peer's HELLO; each later one must decode, and be one that
+ * the peer's role may send to ours (common/roles.def), or the connection ends.
+ * A request of an unknown type is answered with ERROR(UNSUPPORTED): a newer
+ * peer finds out so.
+ *
+ * Out: frames are collected; once a turn of the loop they are sealed, up to
+ * WRITE_PORTION at a time, and no more than that is in libuv's hands: so a
+ * connection that does not drain holds its frames once, and a large answer on
+ * one connection does not keep the others waiting for the sealing of it all.
+ */
+#include <assert.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "common/env_uv_impl.h"
+
+#define WRITE_PORTION MIB(1)
+/* An empty buffer larger than this gives its memory back. */
+#define KEEP_BUFFER KIB(64)
+
+struct write {
+    uv_write_t req;
+    struct env_conn *c;
+    struct buf bytes;
+};
+
+static bool alive(const struct env_conn *c)
+{
+    return c->state < CONN_FAILED;
+}
+
+/* ---- out ---- */
+
+static void mark_dirty(struct env_conn *c)
+{
+    if (!c->dirty) {
+        c->dirty = true;
+        c->refs++;
+        STAILQ_INSERT_TAIL(&c->u->net.dirty, c, dirty_link);
+    }
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct write *w = req->data;
+    struct env_conn *c = w->c;
+    c->in_flight -= w->bytes.len;
+    if (status == 0) {
+        count_add(&c->u->counters.bytes_out, w->bytes.len);
+    }
+    buf_free(&w->bytes);
+    free(w);
+    if (status < 0) {
+        env_uv_conn_fail(c, ST_CLOSED);
+    } else if (c->state == CONN_OPEN && c->out.len > c->out_at) {
+        mark_dirty(c);
+    }
+}
+
+/* Gives BYTES, which are emptied, to libuv. */
+static void write_take(struct env_conn *c, struct buf *bytes)
+{
+    struct write *w = xcalloc(1, sizeof(*w));
+    w->c = c;
+    w->req.data = w;
+    w->bytes = *bytes;
+    *bytes = (struct buf){0};
+    c->in_flight += w->bytes.len;
+    uv_buf_t b = uv_buf_init((char *)w->bytes.data, (unsigned)w->bytes.len);
+    int r = uv_write(&w->req, (uv_stream_t *)&c->tcp, &b, 1, on_written);
+    if (r < 0) {
+        c->in_flight -= w->bytes.len;
+        buf_free(&w->bytes);
+        free(w);
+        env_uv_conn_fail(c, ST_CLOSED);
+    }
+}
+
+static void write_sealed(struct env_conn *c, struct slice plain)
+{
+    struct buf sealed = {0};
+    /* The exact size at once, instead of doubling up to it. */
+    (void)buf_reserve(&sealed, seal_size(plain.len));
+    seal_send(c->seal, plain, &sealed);
+    write_take(c, &sealed);
+}
+
+void env_uv_conn_flush(struct env_conn *c)
+{
+    while (c->state == CONN_OPEN && c->out.len > c->out_at &&
+           c->in_flight < WRITE_PORTION) {
+        size_t n = c->out.len - c->out_at;
+        n = n < WRITE_PORTION ? n : WRITE_PORTION;
+        struct slice part = slice_make(c->out.data + c->out_at, n);
+        c->out_at += n;
+        write_sealed(c, part);
+    }
+    if (c->out_at == c->out.len) {
+        c->out_at = 0;
+        if (c->out.cap > KEEP_BUFFER) {
+            buf_free(&c->out);
+        } else {
+            buf_clear(&c->out);
+        }
+    } else if (c->out_at > c->out.len / 2) {
+        buf_consume(&c->out, c->out_at); /* moves less than was sent */
+        c->out_at = 0;
+    }
+}
+
+/* Number of whole frames; users send nothing else. */
+static unsigned count_frames(struct slice frames)
+{
+    unsigned count = 0;
+    while (frames.len > 0) {
+        struct wire_header h;
+        assert(frames.len >= WIRE_HEADER &&
+               wire_read_header(frames.data, &h) == ST_OK &&
+               frames.len - WIRE_HEADER >= h.length);
+        size_t size = WIRE_HEADER + (size_t)h.length;
+        frames = slice_make(frames.data + size, frames.len - size);
+        count++;
+    }
+    return count;
+}
+
+size_t env_uv_conn_queued(const struct env_conn *c)
+{
+    return c->out.len - c->out_at + c->in_flight;
+}
+
+void env_uv_conn_send(struct env_conn *c, struct slice frames)
+{
+    unsigned count = count_frames(frames);
+    if (!alive(c) || count == 0) {
+        return;
+    }
+    if (env_uv_conn_queued(c) + frames.len > LIMIT_CONN_QUEUE) {
+        log_warn(c->u->env.log, "net", "queue-full", "peer=%s queued=%zu",
+                 log_quote(slice_of(c->address)), env_uv_conn_queued(c));
+        env_uv_conn_fail(c, ST_BUSY);
+        return;
+    }
+    count_add(&c->u->counters.frames_out, count);
+    buf_put_slice(&c->out, frames);
+    if (c->state == CONN_OPEN) {
+        mark_dirty(c);
+    }
+}
+
+/* ---- frames in ---- */
+
+/* Ends C for what its peer did or is. */
+static void refuse(struct env_conn *c, const char *event, enum status why,
+                   const char *text)
+{
+    if (env_uv_may_log(c->u)) {
+        log_warn(c->u->env.log, "net", event,
+                 "peer=%s name=%s status=%s why=\"%s\"",
+                 log_quote(slice_of(c->address)),
+                 log_quote(slice_of(c->peer.name)), status_name(why), text);
+    }
+    env_uv_conn_fail(c, why);
+}
+
+static void meet_hello(struct env_conn *c, const struct msg_hello *h)
+{
+    struct net *n = &c->u->net;
+    struct err err = {""};
+    enum status s = hello_check(
+        n->self, h, c->incoming ? n->accept_roles : ROLES_ALL, &c->peer, &err);
+    if (s != ST_OK) {
+        count_add(&c->u->counters.handshake_failures, 1);
+        refuse(c, "hello-refused", s, err.text);
+        return;
+    }
+    if (!c->incoming) {
+        c->peer.lane = (uint8_t)c->lane; /* who connects chooses it */
+    }
+    env_timer_stop(&c->u->env, &c->deadline);
+    env_uv_conn_known(c);
+    env_uv_conn_move(c, CONN_OPEN);
+    if (c->out.len > 0) {
+        mark_dirty(c);
+    }
+    c->events->on_open(c->ctx, c, &c->peer);
+}
+
+static void answer_unsupported(struct env_conn *c, uint64_t request)
+{
+    struct buf b = {0};
+    struct msg_error m = {.status = ST_UNSUPPORTED,
+                          .text = slice_of("unknown message type")};
+    if (request == 0) {
+        return;
+    }
+    wire_put_error(&b, request, &m);
+    env_uv_conn_send(c, buf_slice(&b));
+    buf_free(&b);
+}
+
+static void take_message(struct env_conn *c, const struct wire_msg *m)
+{
+    if (c->state == CONN_HELLO) {
+        if (m->type == MSG_HELLO) {
+            meet_hello(c, &m->u.hello);
+        } else {
+            refuse(c, "hello-missing", ST_INVALID,
+                   "the first frame is no hello");
+        }
+        return;
+    }
+    if (m->type == MSG_HELLO ||
+        !hello_may_send(c->peer.role, c->u->net.self->role,
+                        (uint16_t)m->type)) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "a %s may not send %s here",
+                       role_name(c->peer.role),
+                       wire_type_name((uint16_t)m->type));
+        count_add(&c->u->counters.denied, 1);
+        refuse(c, "message-denied", ST_DENIED, text);
+        return;
+    }
+    c->events->on_message(c->ctx, c, m);
+}
+
+static void take_frame(struct env_conn *c, struct slice frame)
+{
+    struct arena arena = {0};
+    struct wire_msg m;
+    count_add(&c->u->counters.frames_in, 1);
+    enum status s = wire_decode(frame, &arena, &m);
+    if (s == ST_OK) {
+        take_message(c, &m);
+    } else if (s == ST_UNSUPPORTED && c->state == CONN_OPEN) {
+        answer_unsupported(c, m.request);
+    } else {
+        count_add(&c->u->counters.invalid, 1);
+        refuse(c, "frame-refused", ST_INVALID, "a frame does not decode");
+    }
+    arena_free(&arena);
+}
+
+/* Bytes of the frame at AT; 0: not whole yet, or it ended the connection. */
+static size_t frame_size(struct env_conn *c, size_t at)
+{
+    struct wire_header h;
+    size_t left = c->in.len - at;
+    if (left < WIRE_HEADER) {
+        return 0;
+    }
+    if (wire_read_header(c->in.data + at, &h) != ST_OK) {
+        count_add(&c->u->counters.invalid, 1);
+        refuse(c, "frame-refused", ST_INVALID, "bad header of a frame");
+        return 0;
+    }
+    size_t size = WIRE_HEADER + (size_t)h.length;
+    if (left < size) {
+        /* The rest comes: no doubling and copying on the way there. */
+        (void)buf_reserve(&c->in, size - left);
+        return 0;
+    }
+    return size;
+}
+
+static void take_frames(struct env_conn *c)
+{
+    size_t at = 0, size;
+    while (alive(c) && (size = frame_size(c, at)) > 0) {
+        struct slice frame = slice_make(c->in.data + at, size);
+        at += size;
+        take_frame(c, frame);
+    }
+    if (at > 0) {
+        buf_consume(&c->in, at);
+    }
+    if (c->in.len == 0 && c->in.cap > KEEP_BUFFER) {
+        buf_free(&c->in);
+    }
+}
+
+/* ---- bytes in ---- */
+
+static void seal_failed(struct env_conn *c, enum status why)
+{
+    bool stranger = c->state == CONN_SHAKING;
+    if (stranger) {
+        count_add(&c->u->counters.handshake_failures, 1);
+        refuse(c, c->incoming ? "stranger" : "peer-not-of-cluster", why,
+               "the peer has not shown the cluster's key");
+    } else {
+        count_add(&c->u->counters.invalid, 1);
+        refuse(c, "record-refused", why, "a record was changed on the way");
+    }
+}
+
+static void take_bytes(struct env_conn *c, struct slice in)
+{
+    struct buf reply = {0};
+    count_add(&c->u->counters.bytes_in, in.len);
+    enum status s = seal_receive(c->seal, in, &c->in, &reply);
+    if (s != ST_OK) {
+        buf_free(&reply);
+        seal_failed(c, s);
+        return;
+    }
+    if (reply.len > 0) {
+        write_take(c, &reply);
+    }
+    if (c->state == CONN_SHAKING && seal_ready(c->seal)) {
+        struct msg_hello h;
+        env_uv_conn_move(c, CONN_HELLO);
+        hello_make(c->u->net.self, c->lane, &h);
+        wire_put_hello(&reply, 0, &h);
+        write_sealed(c, buf_slice(&reply));
+        buf_free(&reply);
+    }
+    if (c->in.len > 0) {
+        take_frames(c);
+    }
+}
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
+{
+    struct env_conn *c = h->data;
+    *out = uv_buf_init((char *)c->u->net.read_buf, ENV_UV_READ_BUFFER);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
+{
+    struct env_conn *c = stream->data;
+    if (n > 0) {
+        take_bytes(c, slice_make(b->base, (size_t)n));
+    } else if (n < 0 && c->state == CONN_OPEN) {
+        env_uv_conn_fail(c, ST_CLOSED);
+    } else if (n < 0 && alive(c)) {
+        count_add(&c->u->counters.handshake_failures, 1);
+        /* What a peer does that does not believe us, or that just died. */
+        refuse(c, "closed-in-handshake", ST_UNREACHABLE,
+               c->incoming
+                   ? "the peer closed before it had shown the key"
+                   : "the peer closed before it answered; same key there?");
+    }
+}
+
+void env_uv_conn_start(struct env_conn *c)
+{
+    struct net *n = &c->u->net;
+    struct seal_options o = {
+        .key = n->key, .side = c->incoming ? SEAL_ACCEPTS : SEAL_CONNECTS};
+    struct buf first = {0};
+    env_uv_conn_move(c, CONN_SHAKING);
+    env_timer_start(&c->u->env, &c->deadline,
+                    LIMIT_HANDSHAKE_MS * (int64_t)1000);
+    (void)uv_tcp_nodelay(&c->tcp, 1);
+    randombytes_buf(o.seed, sizeof(o.seed));
+    c->seal = seal_new(&o, &first);
+    sodium_memzero(&o, sizeof(o));
+    int r = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+    if (r < 0) {
+        buf_free(&first);
+        env_uv_conn_fail(c, ST_UNREACHABLE);
+    } else if (first.len > 0) {
+        write_take(c, &first);
+    }
+}
