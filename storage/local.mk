@@ -6,7 +6,7 @@ libstorage_a_SOURCES = \
     storage/checkpoint.h \
     storage/key.c storage/key.h \
     storage/links.c storage/links.h \
-    storage/node.h \
+    storage/node.c storage/node.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
     storage/replica_epoch.c \
     storage/replica_follow.c \
@@ -14,6 +14,12 @@ libstorage_a_SOURCES = \
     storage/replica_log.c \
     storage/replica_peers.c \
     storage/replica_read.c \
+    storage/shard.c storage/shard.h storage/shard_impl.h \
+    storage/shard_catchup.c \
+    storage/shard_checkpoint.c \
+    storage/shard_cluster.c \
+    storage/shard_net.c \
+    storage/shard_requests.c \
     storage/state.c storage/state.h storage/state_private.h \
     storage/state_apply.c \
     storage/state_clients.c \

@@ -136,6 +136,10 @@ void replica_recovered(struct replica_core *r, bool damaged);
 void replica_step(struct replica_core *r, const struct event *e,
                   struct effects *fx);
 
+/* Takes back a cookie whose FX_REPLY has not come, for freeing; false when
+ * there is none left. Only before replica_free(). */
+bool replica_take_cookie(struct replica_core *r, void **cookie);
+
 /* When the next EVENT_TICK is due; INT64_MAX if none. */
 int64_t replica_next_us(const struct replica_core *r);
 

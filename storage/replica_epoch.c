@@ -111,7 +111,9 @@ static void take_role(struct replica_core *r, enum replica_role role,
         lead_begin(r, now_us, fx);
     } else {
         replica_set_phase(r, PHASE_FOLLOWING);
-        if (role == REPLICA_LEARNER && r->damaged) {
+        bool eligible =
+            replica_in(c->eligible, c->eligible_count, r->host->self);
+        if (role == REPLICA_LEARNER && r->damaged && !eligible) {
             wipe(r, fx);
         }
         if (r->ask_waits) {

@@ -177,8 +177,11 @@ static void on_cut(struct replica_core *r, const struct msg_cut *m,
 
 static void on_snapshot_needed(struct replica_core *r, struct effects *fx)
 {
-    /* A member of I never installs a snapshot: it leaves I first. */
-    if (r->role != REPLICA_LEARNER || r->fetching) {
+    /* A member of I never installs a snapshot: it leaves I first. Nor does
+     * one of E: its log may be all that is left (R8). */
+    bool eligible =
+        replica_in(r->config.eligible, r->config.eligible_count, r->host->self);
+    if (r->role != REPLICA_LEARNER || eligible || r->fetching) {
         return;
     }
     r->fetching = true;

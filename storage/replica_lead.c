@@ -43,6 +43,21 @@ static struct pending pop_pending(struct replica_core *r)
     return p;
 }
 
+bool replica_take_cookie(struct replica_core *r, void **cookie)
+{
+    if (r->pending_count > 0) {
+        *cookie = pop_pending(r).cookie;
+        return true;
+    }
+    if (r->held_count > 0) {
+        struct held *h = &r->held[--r->held_count];
+        buf_free(&h->payload);
+        *cookie = h->cookie;
+        return true;
+    }
+    return false;
+}
+
 static void reply(struct effects *fx, void *cookie, enum status s)
 {
     struct effect *x = fx_add(fx, FX_REPLY);

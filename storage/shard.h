@@ -1,0 +1,40 @@
+/*
+ * A shard: one loop with its log and its tablets. It recovers them from disk,
+ * feeds their replicas with events, carries out the effects, and answers
+ * clients. Several files, by reason to change:
+ *   shard.c             life, recovery, stepping replicas, effects, time
+ *   shard_net.c         incoming connections, which message goes where
+ *   shard_requests.c    reads, writes, watches
+ *   shard_catchup.c     snapshots, served and fetched (R17)
+ *   shard_checkpoint.c  when to checkpoint, what the log may forget
+ *   shard_cluster.c     heartbeats, the map, links to the other nodes
+ */
+#ifndef STORAGE_SHARD_H
+#define STORAGE_SHARD_H
+
+#include "storage/beacon.h"
+#include "storage/node.h"
+#include "storage/store.h"
+
+struct shard;
+
+/* STORE and BEACONS are the node's and outlive the shard. */
+enum status shard_open(const struct storage_node_options *o,
+                       struct store *store, struct beacon_table *beacons,
+                       struct shard **out, struct err *err) MUST_CHECK;
+/* Begins to listen and to send heartbeats. BEACON gets the targets. */
+enum status shard_start(struct shard *s, struct beacon *beacon,
+                        struct err *err) MUST_CHECK;
+void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx);
+void shard_free(struct shard *s);
+
+bool shard_serving(struct shard *s, uint32_t tablet);
+bool shard_digest(struct shard *s, uint32_t tablet, struct name *applied,
+                  struct id128 *digest);
+uint32_t shard_reports(struct shard *s, struct tablet_report *out,
+                       uint32_t max);
+bool shard_ready(const struct shard *s);
+void shard_status(struct shard *s, struct buf *out);
+void shard_stats(struct shard *s, struct storage_stats *out);
+
+#endif

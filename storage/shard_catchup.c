@@ -1,0 +1,318 @@
+/*
+ * Snapshots (R17), served and fetched over the bulk lane with the ordinary
+ * tablet scan. The server pins a snapshot, a reference to a root, for as long
+ * as the reader comes back; the reader loads the pages into a fresh state,
+ * writes that as its checkpoint, and only when it is on disk installs it.
+ * One fetch runs at a time for a tablet; whatever goes wrong ends it, and the
+ * primary, hearing where this replica stands, begins again.
+ */
+#include "storage/shard_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PIN_IDLE_US 30000000
+
+struct fetch {
+    struct shard *shard;
+    struct tablet *tablet;
+    struct replica from;
+    uint64_t epoch;
+    uint64_t snapshot; /* as the server calls it */
+    struct state *state;
+    struct name name;
+    bool complete; /* the checkpoint is being written */
+};
+
+/* ---- serving ---- */
+
+static void unpin(struct pinned *p)
+{
+    state_snapshot_free(p->snapshot);
+    *p = (struct pinned){0};
+}
+
+static struct pinned *pin_new(struct shard *s, struct client *c,
+                              struct tablet *t)
+{
+    int64_t now = env_now_us(s->env);
+    struct pinned *free_one = NULL;
+    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        struct pinned *p = &s->pinned[i];
+        if (p->id != 0 && now - p->used_us > PIN_IDLE_US) {
+            unpin(p);
+        }
+        if (p->id == 0) {
+            free_one = p;
+        }
+    }
+    if (free_one == NULL) {
+        return NULL;
+    }
+    *free_one = (struct pinned){
+        .id = ++s->last_pin,
+        .tablet = t->id,
+        .snapshot = state_snapshot(replica_state(t->core)),
+        .client = c,
+    };
+    if (c->peer.role == ROLE_STORAGE) {
+        struct event e = {.kind = EVENT_PINNED};
+        e.u.pinned = state_snapshot_name(free_one->snapshot);
+        shard_step(s, t, &e);
+        s->stats.snapshots_sent++;
+    }
+    return free_one;
+}
+
+static struct pinned *pin_find(struct shard *s, const struct client *c,
+                               const struct msg_scan_tablet *m)
+{
+    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        struct pinned *p = &s->pinned[i];
+        if (p->id == m->snapshot && p->id != 0 && p->client == c &&
+            p->tablet == m->tablet) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static void send_page(struct client *c, uint64_t id,
+                      const struct state_snapshot *snapshot,
+                      const struct msg_scan_tablet *ask, uint64_t pin)
+{
+    struct shard *s = c->shard;
+    struct arena a = {0};
+    struct buf clients = {0};
+    struct msg_tablet_page page = {0};
+    state_snapshot_page(snapshot, ask, &a, &page);
+    page.snapshot = pin;
+    page.name = state_snapshot_name(snapshot);
+    if (pin != 0 && !page.more) {
+        state_snapshot_clients(snapshot, &clients);
+        page.clients = buf_slice(&clients);
+    }
+    buf_clear(&s->out);
+    wire_put_tablet_page(&s->out, id, &page);
+    s->env->ops->send(c->conn, buf_slice(&s->out));
+    buf_free(&clients);
+    arena_free(&a);
+    s->stats.scans++;
+}
+
+void catchup_on_scan(struct client *c, const struct wire_msg *m)
+{
+    struct shard *s = c->shard;
+    const struct msg_scan_tablet *ask = &m->u.scan_tablet;
+    struct tablet *t = shard_tablet(s, ask->tablet);
+    if (t == NULL) {
+        shard_send_error(c, m->request, ST_NOT_FOUND, NULL);
+        return;
+    }
+    if (ask->snapshot == 0) {
+        struct state_snapshot *now = state_snapshot(replica_state(t->core));
+        send_page(c, m->request, now, ask, 0);
+        state_snapshot_free(now);
+        return;
+    }
+    struct pinned *p =
+        ask->snapshot == SNAPSHOT_NEW ? pin_new(s, c, t) : pin_find(s, c, ask);
+    if (p == NULL) {
+        shard_send_error(c, m->request,
+                         ask->snapshot == SNAPSHOT_NEW ? ST_BUSY : ST_GONE, t);
+        return;
+    }
+    p->used_us = env_now_us(s->env);
+    send_page(c, m->request, p->snapshot, ask, p->id);
+    if (ask->release) {
+        unpin(p);
+    }
+}
+
+void catchup_drop_client(struct client *c)
+{
+    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        if (c->shard->pinned[i].client == c) {
+            unpin(&c->shard->pinned[i]);
+        }
+    }
+}
+
+/* ---- fetching ---- */
+
+static void free_fetch(struct fetch *f)
+{
+    f->tablet->fetch = NULL;
+    state_free(f->state);
+    free(f);
+}
+
+/* Ends F; the replica takes STATE, or NULL for a failure. */
+static void end_fetch(struct fetch *f, struct state *state)
+{
+    struct event e = {.kind = EVENT_SNAPSHOT};
+    struct shard *s = f->shard;
+    struct tablet *t = f->tablet;
+    e.u.snapshot.state = state;
+    e.u.snapshot.name = f->name;
+    e.u.snapshot.epoch = f->epoch;
+    if (state == f->state) {
+        f->state = NULL;
+    }
+    free_fetch(f);
+    if (s->fatal) {
+        state_free(state);
+        return;
+    }
+    if (state != NULL) {
+        s->stats.snapshots_installed++;
+    }
+    shard_step(s, t, &e);
+}
+
+static bool ask_page(struct fetch *f, const struct cell *after)
+{
+    struct shard *s = f->shard;
+    struct msg_scan_tablet m = {.tablet = f->tablet->id,
+                                .snapshot = f->snapshot};
+    if (after != NULL) {
+        m.has_after = 1;
+        m.after_partition = after->partition;
+        m.after_row = after->row;
+        m.after_column = after->column;
+    }
+    buf_clear(&s->out);
+    /* The request id names tablet and epoch: a late page finds no fetch. */
+    wire_put_scan_tablet(&s->out, f->epoch << 16 | f->tablet->id, &m);
+    return links_send(s->bulk, f->from.node, f->from.store, buf_slice(&s->out));
+}
+
+void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
+                   uint64_t epoch)
+{
+    catchup_abort(t);
+    struct fetch *f = xcalloc(1, sizeof(*f));
+    f->shard = s;
+    f->tablet = t;
+    f->from = from;
+    f->epoch = epoch;
+    f->snapshot = SNAPSHOT_NEW;
+    f->state = state_new();
+    t->fetch = f;
+    log_info(s->env->log, "catchup", "snapshot-asked",
+             "tablet=%" PRIu32 " epoch=%" PRIu64 " from=%" PRIu32, t->id, epoch,
+             from.node);
+    (void)ask_page(f, NULL); /* if not connected: when it is */
+}
+
+static enum status load_page(struct fetch *f,
+                             const struct msg_tablet_page *page)
+{
+    enum status st = ST_OK;
+    for (uint32_t i = 0; i < page->cells_count && st == ST_OK; i++) {
+        st = state_load_cell(f->state, &page->cells[i]);
+    }
+    if (st == ST_OK && !page->more) {
+        st = state_load_clients(f->state, page->clients);
+    }
+    return st;
+}
+
+static void finish_fetch(struct fetch *f)
+{
+    state_load_done(f->state, f->name);
+    f->complete = true;
+    if (f->tablet->writer != NULL) {
+        checkpoint_cancel(f->tablet->writer);
+        f->tablet->writer = NULL;
+    }
+    f->tablet->installing = true;
+    checkpoint_begin_take(f->shard, f->tablet, state_snapshot(f->state));
+}
+
+/* The fetched state's checkpoint is on disk, or could not be written. */
+void catchup_on_written(struct tablet *t, enum status st)
+{
+    struct fetch *f = t->fetch;
+    t->installing = false;
+    if (f != NULL && f->complete) {
+        end_fetch(f, st == ST_OK ? f->state : NULL);
+    }
+}
+
+void catchup_on_page(struct shard *s, const struct env_peer *p,
+                     const struct wire_msg *m)
+{
+    uint32_t id = (uint32_t)(m->request & 0xffff);
+    struct tablet *t = shard_tablet(s, id);
+    struct fetch *f = t == NULL ? NULL : t->fetch;
+    if (f == NULL || f->complete || f->epoch != m->request >> 16 ||
+        f->from.node != p->node) {
+        return;
+    }
+    if (m->type != MSG_TABLET_PAGE) {
+        end_fetch(f, NULL);
+        return;
+    }
+    const struct msg_tablet_page *page = &m->u.tablet_page;
+    if (f->snapshot == SNAPSHOT_NEW) {
+        f->snapshot = page->snapshot;
+        f->name = page->name;
+    }
+    if (page->snapshot != f->snapshot || !name_equal(page->name, f->name) ||
+        (page->more && page->cells_count == 0) || load_page(f, page) != ST_OK) {
+        log_warn(s->env->log, "catchup", "bad-page",
+                 "tablet=%" PRIu32 " from=%" PRIu32, id, p->node);
+        end_fetch(f, NULL);
+        return;
+    }
+    if (page->more) {
+        if (!ask_page(f, &page->cells[page->cells_count - 1])) {
+            end_fetch(f, NULL);
+        }
+        return;
+    }
+    finish_fetch(f);
+}
+
+void catchup_on_up(struct shard *s, uint32_t node)
+{
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        struct fetch *f = s->tablets[i]->fetch;
+        if (f != NULL && f->from.node == node && f->snapshot == SNAPSHOT_NEW) {
+            (void)ask_page(f, NULL);
+        }
+    }
+}
+
+void catchup_on_down(struct shard *s, uint32_t node)
+{
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        struct fetch *f = s->tablets[i]->fetch;
+        if (f != NULL && f->from.node == node && !f->complete) {
+            end_fetch(f, NULL);
+        }
+    }
+}
+
+void catchup_abort(struct tablet *t)
+{
+    if (t->fetch == NULL) {
+        return;
+    }
+    if (t->installing && t->writer != NULL) {
+        checkpoint_cancel(t->writer);
+        t->writer = NULL;
+    }
+    t->installing = false;
+    free_fetch(t->fetch);
+}
+
+void catchup_free_all(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        if (s->tablets[i]->fetch != NULL) {
+            free_fetch(s->tablets[i]->fetch);
+        }
+    }
+}

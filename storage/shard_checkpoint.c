@@ -1,0 +1,92 @@
+/*
+ * When a tablet is checkpointed and what the log may forget then. While the
+ * log is longer than its limit, the tablet that needs its oldest position is
+ * checkpointed, one at a time; once the file is published the tablet needs
+ * only what came after it.
+ */
+#include "storage/shard_impl.h"
+
+static void release(struct shard *s, struct tablet *t)
+{
+    uint64_t position =
+        replica_checkpointed(t->core, t->checkpoint, t->checkpoint_epoch);
+    wal_release(s->wal, t->id, position);
+}
+
+static void on_written(void *ctx, enum status st, const char *file)
+{
+    struct tablet *t = ctx;
+    struct shard *s = t->shard;
+    t->writer = NULL;
+    if (st != ST_OK) {
+        log_error(s->env->log, "checkpoint", "failed",
+                  "tablet=%" PRIu32 " status=%s", t->id, status_name(st));
+    } else {
+        log_debug(s->env->log, "checkpoint", "written",
+                  "tablet=%" PRIu32 " seq=%" PRIu64 " file=%s", t->id,
+                  t->writing.seq, file);
+        s->stats.checkpoints++;
+    }
+    bool installing = t->installing;
+    if (st == ST_OK) {
+        t->checkpoint = t->writing;
+        t->checkpoint_epoch = t->writing_epoch;
+    }
+    if (installing) {
+        catchup_on_written(t, st);
+    } else if (st == ST_OK) {
+        release(s, t);
+        checkpoint_consider(s);
+    }
+}
+
+void checkpoint_begin_take(struct shard *s, struct tablet *t,
+                           struct state_snapshot *snapshot)
+{
+    assert(t->writer == NULL);
+    struct buf config = {0};
+    wire_encode_tablet_config(&config, replica_config(t->core));
+    struct checkpoint_job job = {
+        .env = s->env,
+        .folder = s->folder,
+        .ids = {s->store->cluster, s->store->id, s->store->node, t->id},
+        .config = buf_slice(&config),
+        .done = on_written,
+        .ctx = t,
+    };
+    t->writing = state_snapshot_name(snapshot);
+    t->writing_epoch = replica_config(t->core)->epoch;
+    t->writer = checkpoint_write_take(&job, snapshot);
+    buf_free(&config);
+}
+
+static bool worth_it(const struct tablet *t)
+{
+    struct name applied = state_applied(replica_state(t->core));
+    return t->writer == NULL && t->fetch == NULL &&
+           (applied.seq > t->checkpoint.seq ||
+            replica_config(t->core)->epoch > t->checkpoint_epoch);
+}
+
+void checkpoint_consider(struct shard *s)
+{
+    uint32_t id;
+    uint64_t position;
+    if (s->fatal || wal_size(s->wal) <= s->log_limit ||
+        !wal_oldest_tablet(s->wal, &id, &position)) {
+        return;
+    }
+    struct tablet *t = shard_tablet(s, id);
+    if (t == NULL) {
+        wal_release(s->wal, id, UINT64_MAX);
+        return;
+    }
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        if (s->tablets[i]->writer != NULL) {
+            return;
+        }
+    }
+    if (worth_it(t)) {
+        checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
+    }
+}

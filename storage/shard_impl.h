@@ -1,0 +1,193 @@
+/*
+ * Inside of the shard, for its own files only (shard.h lists them).
+ */
+#ifndef STORAGE_SHARD_IMPL_H
+#define STORAGE_SHARD_IMPL_H
+
+#include "storage/checkpoint.h"
+#include "storage/replica.h"
+#include "storage/shard.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+#define HEARTBEAT_US 100000
+#define READ_WAIT_US 1000000 /* a read without a lease waits this long */
+#define READ_AGAIN_US 5000
+#define LOG_LIMIT_DEFAULT MIB(64)
+#define TAIL_BYTES_DEFAULT KIB(256)
+#define WATCH_BUCKETS 1024
+#define WATCH_MAX_MS 60000u
+#define SNAPSHOTS_MAX 16 /* pinned by learners and scans at once */
+
+struct tablet {
+    uint32_t id;
+    struct shard *shard;
+    struct replica_core *core;
+    int64_t next_us;
+    uint64_t synced; /* ordinal to be reported, while syncs are handled */
+    /* Newest checkpoint: what it ends with, which configuration it brings. */
+    struct name checkpoint;
+    uint64_t checkpoint_epoch;
+    struct checkpoint_writer *writer;
+    struct name writing;
+    uint64_t writing_epoch;
+    struct fetch *fetch;
+    bool installing; /* the writer writes a fetched snapshot */
+    bool condemned;  /* recovery: its chain of names broke (R16) */
+    bool seen;       /* recovery: has a checkpoint or a record */
+};
+
+/* A connection that came in. */
+struct client {
+    struct shard *shard;
+    struct env_conn *conn;
+    struct env_peer peer;
+    struct request *requests; /* list by next_of_client */
+    uint32_t request_count;
+    struct client *next, *prev;
+};
+
+enum request_kind { REQUEST_COMMAND, REQUEST_READ, REQUEST_WATCH };
+
+/* Something that will be answered later. */
+struct request {
+    enum request_kind kind;
+    struct client *client; /* NULL once its connection is gone */
+    uint64_t id;
+    struct tablet *tablet;
+    struct request *next_of_client, *prev_of_client;
+    struct request *next, *prev; /* waiting reads, or a watch's bucket */
+    int64_t deadline_us;
+    /* The request as it came, for reads and watches. */
+    struct buf frame;
+    uint64_t bucket;
+    bool fired;
+};
+
+/* A record on its way to the disk. */
+struct placed {
+    uint64_t end;
+    uint64_t ordinal;
+    struct tablet *tablet;
+};
+
+struct pinned {
+    uint64_t id; /* 0: free */
+    uint32_t tablet;
+    struct state_snapshot *snapshot;
+    struct client *client;
+    int64_t used_us;
+};
+
+struct shard {
+    struct storage_node_options o;
+    struct env *env;
+    struct store *store;
+    struct beacon *beacon;
+    struct replica_host host;
+    char folder[STORE_FOLDER_MAX];
+
+    struct wal *wal;
+    uint64_t log_limit;
+    struct placed *placed; /* ring, in log order */
+    uint32_t placed_head, placed_count, placed_cap;
+
+    struct tablet **tablets; /* in order of id */
+    uint32_t tablet_count;
+    struct effects fx;
+    bool stepping;
+    struct buf out;
+    struct env_timer tick;
+    int64_t tick_us; /* when it is set for; INT64_MAX: not */
+
+    struct client *clients;
+    uint32_t client_count;
+    struct request *waiting; /* reads without a lease */
+    struct env_timer read_timer;
+    struct request *watches[WATCH_BUCKETS];
+    uint32_t watch_count;
+    struct env_timer watch_timer;
+    bool watch_fired;
+    struct pinned pinned[SNAPSHOTS_MAX];
+    uint64_t last_pin;
+
+    /* The cluster. */
+    struct links *links, *bulk;
+    struct env_conn *coordinator;
+    bool coordinator_open;
+    uint32_t coordinator_turn;
+    struct env_timer heartbeat_timer, coordinator_timer;
+    struct arena map_arena;
+    struct msg_map *map; /* NULL: none yet */
+    uint64_t term;
+    bool refused_told;
+    bool announced; /* the coordinator accepted a heartbeat */
+
+    bool fatal, stopping;
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+    struct storage_stats stats;
+};
+
+/* shard.c */
+struct tablet *shard_tablet(const struct shard *s, uint32_t id);
+struct tablet *shard_add_tablet(struct shard *s, uint32_t id,
+                                struct state *state);
+void shard_step(struct shard *s, struct tablet *t, struct event *e);
+void shard_fatal(struct shard *s, enum status why, const char *text);
+void shard_hook_state(struct shard *s, struct tablet *t);
+
+/* shard_net.c */
+extern const struct env_conn_events shard_client_events;
+void shard_send_error(struct client *c, uint64_t id, enum status why,
+                      const struct tablet *t);
+void shard_on_replication(struct shard *s, struct replica from,
+                          const struct wire_msg *m);
+void shard_close_clients(struct shard *s);
+
+/* shard_requests.c */
+void requests_on_message(struct client *c, const struct wire_msg *m);
+void requests_reply(struct shard *s, struct request *q, enum status why,
+                    const struct applied *result);
+void requests_on_changed(void *ctx, struct slice partition, struct slice row,
+                         struct slice column);
+/* After a step: watches that fired, reads that may go on. */
+void requests_after_step(struct shard *s);
+void requests_init(struct shard *s);
+void requests_drop_client(struct client *c);
+/* Ends all that waits on T with NOT_PRIMARY when it is that no more. */
+void requests_on_role(struct shard *s, struct tablet *t);
+void requests_free_all(struct shard *s);
+
+/* shard_catchup.c */
+void catchup_on_scan(struct client *c, const struct wire_msg *m);
+void catchup_drop_client(struct client *c);
+void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
+                   uint64_t epoch);
+void catchup_on_page(struct shard *s, const struct env_peer *p,
+                     const struct wire_msg *m);
+/* The checkpoint of a fetched snapshot was written, or not. */
+void catchup_on_written(struct tablet *t, enum status st);
+void catchup_on_up(struct shard *s, uint32_t node);
+void catchup_on_down(struct shard *s, uint32_t node);
+void catchup_abort(struct tablet *t);
+void catchup_free_all(struct shard *s);
+
+/* shard_checkpoint.c */
+/* Writes SNAPSHOT (taken) as T's checkpoint. */
+void checkpoint_begin_take(struct shard *s, struct tablet *t,
+                           struct state_snapshot *snapshot);
+void checkpoint_consider(struct shard *s);
+
+/* shard_cluster.c */
+void cluster_init(struct shard *s);
+void cluster_start(struct shard *s);
+void cluster_ask_change(struct shard *s, const struct msg_change *change);
+void cluster_want_map(struct shard *s);
+/* Address of a node's service, or "" into OUT. */
+void cluster_address(const struct shard *s, uint32_t node, const char *service,
+                     char out[LIMIT_ADDRESS + 1]);
+void cluster_free(struct shard *s);
+
+#endif

@@ -1,0 +1,463 @@
+/*
+ * Clients' requests. A command becomes an entry and is answered when that is
+ * applied. A read fetches its value first and is answered if the lease holds
+ * then (R9); without a lease it waits, looked at again as time goes on, until
+ * its deadline. A watch rests on the cell's hash until a change of that cell,
+ * then becomes a read.
+ */
+#include "storage/shard_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- lists ---- */
+
+static void list_add(struct request **head, struct request *q)
+{
+    q->prev = NULL;
+    q->next = *head;
+    if (q->next != NULL) {
+        q->next->prev = q;
+    }
+    *head = q;
+}
+
+static void list_remove(struct request **head, struct request *q)
+{
+    if (q->prev != NULL) {
+        q->prev->next = q->next;
+    } else {
+        *head = q->next;
+    }
+    if (q->next != NULL) {
+        q->next->prev = q->prev;
+    }
+    q->next = NULL;
+    q->prev = NULL;
+}
+
+static struct request *new_request(struct client *c, struct tablet *t,
+                                   enum request_kind kind, uint64_t id)
+{
+    struct request *q = xcalloc(1, sizeof(*q));
+    q->kind = kind;
+    q->client = c;
+    q->tablet = t;
+    q->id = id;
+    q->next_of_client = c->requests;
+    if (c->requests != NULL) {
+        c->requests->prev_of_client = q;
+    }
+    c->requests = q;
+    c->request_count++;
+    return q;
+}
+
+static void leave_client(struct request *q)
+{
+    struct client *c = q->client;
+    if (c == NULL) {
+        return;
+    }
+    if (q->prev_of_client != NULL) {
+        q->prev_of_client->next_of_client = q->next_of_client;
+    } else {
+        c->requests = q->next_of_client;
+    }
+    if (q->next_of_client != NULL) {
+        q->next_of_client->prev_of_client = q->prev_of_client;
+    }
+    c->request_count--;
+    q->client = NULL;
+}
+
+static void free_request(struct request *q)
+{
+    leave_client(q);
+    buf_free(&q->frame);
+    free(q);
+}
+
+/* ---- commands ---- */
+
+static void send_result(struct shard *s, struct client *c, uint64_t id,
+                        const struct applied *a)
+{
+    struct msg_result m = {a->r};
+    m.result.values = (struct counter_value *)a->values;
+    buf_clear(&s->out);
+    wire_put_result(&s->out, id, &m);
+    s->env->ops->send(c->conn, buf_slice(&s->out));
+}
+
+void requests_reply(struct shard *s, struct request *q, enum status why,
+                    const struct applied *result)
+{
+    if (q->client != NULL) {
+        if (why == ST_OK) {
+            send_result(s, q->client, q->id, result);
+        } else {
+            s->stats.replies_unknown += why == ST_UNKNOWN_OUTCOME;
+            shard_send_error(q->client, q->id, why, q->tablet);
+        }
+    }
+    free_request(q);
+}
+
+static void on_command(struct client *c, struct tablet *t,
+                       const struct wire_msg *m)
+{
+    struct shard *s = c->shard;
+    const struct command *command = &m->u.command.command;
+    struct applied stored;
+    enum status st = state_check_command(command);
+    if (st == ST_OK && !wal_has_room(s->wal, LIMIT_BATCH)) {
+        st = ST_NO_SPACE;
+    }
+    if (st == ST_OK && replica_role_of(t->core) != REPLICA_PRIMARY) {
+        st = ST_NOT_PRIMARY;
+    }
+    if (st != ST_OK) {
+        shard_send_error(c, m->request, st, t);
+        return;
+    }
+    s->stats.commands++;
+    if (state_stored_result(replica_state(t->core), command, &stored)) {
+        send_result(s, c, m->request, &stored);
+        return;
+    }
+    struct buf payload = {0};
+    wire_encode_command(&payload, command);
+    if (payload.len > LIMIT_BATCH) {
+        shard_send_error(c, m->request, ST_TOO_LARGE, t);
+    } else {
+        struct event e = {.kind = EVENT_COMMAND};
+        e.u.command.payload = buf_slice(&payload);
+        e.u.command.cookie = new_request(c, t, REQUEST_COMMAND, m->request);
+        shard_step(s, t, &e);
+    }
+    buf_free(&payload);
+}
+
+/* ---- reads ---- */
+
+static void encode_get(const struct state *state, const struct wire_msg *m,
+                       struct buf *out)
+{
+    const struct msg_get *g = &m->u.get;
+    struct msg_value v = {0};
+    v.found = state_get(state, g->partition, g->row, g->column, &v.value);
+    wire_put_value(out, m->request, &v);
+}
+
+static void encode_scan(const struct state *state, const struct wire_msg *m,
+                        struct buf *out)
+{
+    struct arena a = {0};
+    struct msg_cells cells = {0};
+    state_scan(state, &m->u.scan, &a, &cells);
+    wire_put_cells(out, m->request, &cells);
+    arena_free(&a);
+}
+
+/* False if the watched cell is still as seen. */
+static bool encode_watch(const struct state *state, const struct wire_msg *m,
+                         bool over, struct buf *out)
+{
+    const struct msg_watch *w = &m->u.watch;
+    struct msg_changed v = {0};
+    v.found = state_get(state, w->partition, w->row, w->column, &v.value);
+    v.changed =
+        v.found != w->seen || (v.found && !slice_equal(v.value, w->value));
+    if (!v.changed && !over) {
+        return false;
+    }
+    if (!v.changed) {
+        v.found = 0;
+        v.value = slice_make(NULL, 0);
+    }
+    wire_put_changed(out, m->request, &v);
+    return true;
+}
+
+/* ST_OK: answered; ST_BUSY: wait for a lease; ST_MORE: a watch rests. */
+static enum status try_read(struct client *c, struct tablet *t,
+                            const struct wire_msg *m, bool over)
+{
+    struct shard *s = c->shard;
+    const struct state *state = replica_state(t->core);
+    buf_clear(&s->out);
+    bool rests = false;
+    if (m->type == MSG_GET) {
+        encode_get(state, m, &s->out);
+    } else if (m->type == MSG_SCAN) {
+        encode_scan(state, m, &s->out);
+    } else {
+        rests = !encode_watch(state, m, over, &s->out);
+    }
+    /* R9: the lease is checked after the value was fetched. */
+    enum status st = replica_may_read(t->core, env_now_us(s->env));
+    if (st == ST_OK && rests) {
+        return ST_MORE;
+    }
+    if (st == ST_OK) {
+        s->stats.reads++;
+        s->env->ops->send(c->conn, buf_slice(&s->out));
+    }
+    return st;
+}
+
+static uint64_t watch_bucket(const struct tablet *t, struct slice p,
+                             struct slice r, struct slice c)
+{
+    uint64_t h = t->id;
+    h = XXH3_64bits_withSeed(p.data, p.len, h);
+    h = XXH3_64bits_withSeed(r.data, r.len, h);
+    h = XXH3_64bits_withSeed(c.data, c.len, h);
+    return h % WATCH_BUCKETS;
+}
+
+static void rest_watch(struct shard *s, struct request *q,
+                       const struct msg_watch *w)
+{
+    q->kind = REQUEST_WATCH;
+    q->fired = false;
+    q->bucket = watch_bucket(q->tablet, w->partition, w->row, w->column);
+    list_add(&s->watches[q->bucket], q);
+    s->watch_count++;
+    if (s->watch_count == 1) {
+        env_timer_start(s->env, &s->watch_timer, 100000);
+    }
+}
+
+static void wait_read(struct shard *s, struct request *q)
+{
+    q->kind = REQUEST_READ;
+    if (s->waiting == NULL) {
+        env_timer_start(s->env, &s->read_timer, READ_AGAIN_US);
+    }
+    list_add(&s->waiting, q);
+}
+
+/* Tries Q, which is in no list, again; it is answered or waits on. */
+static void retry(struct shard *s, struct request *q)
+{
+    struct arena a = {0};
+    struct wire_msg m;
+    int64_t now = env_now_us(s->env);
+    enum status st = wire_decode(buf_slice(&q->frame), &a, &m);
+    assert(st == ST_OK);
+    bool over = now >= q->deadline_us;
+    st = try_read(q->client, q->tablet, &m, over);
+    if (st == ST_OK) {
+        free_request(q);
+    } else if (st == ST_MORE) {
+        rest_watch(s, q, &m.u.watch);
+    } else if (st == ST_BUSY && !over) {
+        wait_read(s, q);
+    } else {
+        shard_send_error(q->client, q->id, st, q->tablet);
+        free_request(q);
+    }
+    arena_free(&a);
+}
+
+static void on_read(struct client *c, struct tablet *t,
+                    const struct wire_msg *m)
+{
+    struct shard *s = c->shard;
+    enum status st = try_read(c, t, m, false);
+    if (st != ST_BUSY && st != ST_MORE) {
+        if (st != ST_OK) {
+            shard_send_error(c, m->request, st, t);
+        }
+        return;
+    }
+    struct request *q = new_request(c, t, REQUEST_READ, m->request);
+    int64_t wait = READ_WAIT_US;
+    if (m->type == MSG_WATCH) {
+        uint32_t ms = m->u.watch.wait_ms;
+        wait = (int64_t)(ms < WATCH_MAX_MS ? ms : WATCH_MAX_MS) * 1000;
+        s->stats.watches++;
+    }
+    q->deadline_us = env_now_us(s->env) + wait;
+    wire_put(&q->frame, m);
+    if (st == ST_MORE) {
+        rest_watch(s, q, &m->u.watch);
+    } else {
+        wait_read(s, q);
+    }
+}
+
+static void retry_waiting(struct shard *s)
+{
+    struct request *list = s->waiting;
+    s->waiting = NULL;
+    while (list != NULL) {
+        struct request *q = list;
+        list_remove(&list, q);
+        retry(s, q);
+    }
+}
+
+static void on_read_timer(struct env_timer *timer)
+{
+    retry_waiting(timer->data);
+}
+
+/* ---- watches ---- */
+
+void requests_on_changed(void *ctx, struct slice partition, struct slice row,
+                         struct slice column)
+{
+    struct tablet *t = ctx;
+    struct shard *s = t->shard;
+    if (s->watch_count == 0) {
+        return;
+    }
+    uint64_t b = watch_bucket(t, partition, row, column);
+    for (struct request *q = s->watches[b]; q != NULL; q = q->next) {
+        if (q->tablet == t) {
+            q->fired = true;
+            s->watch_fired = true;
+        }
+    }
+}
+
+static void retry_watches(struct shard *s, int64_t now_us)
+{
+    for (uint32_t b = 0; b < WATCH_BUCKETS; b++) {
+        struct request *q = s->watches[b];
+        while (q != NULL) {
+            struct request *next = q->next;
+            if (q->fired || now_us >= q->deadline_us) {
+                list_remove(&s->watches[b], q);
+                s->watch_count--;
+                retry(s, q);
+            }
+            q = next;
+        }
+    }
+}
+
+void requests_after_step(struct shard *s)
+{
+    if (s->watch_fired) {
+        s->watch_fired = false;
+        retry_watches(s, INT64_MIN);
+    }
+}
+
+static void on_watch_timer(struct env_timer *timer)
+{
+    struct shard *s = timer->data;
+    retry_watches(s, env_now_us(s->env));
+    if (s->watch_count > 0) {
+        env_timer_start(s->env, &s->watch_timer, 100000);
+    }
+}
+
+void requests_on_role(struct shard *s, struct tablet *t)
+{
+    for (uint32_t b = 0; b < WATCH_BUCKETS; b++) {
+        for (struct request *q = s->watches[b]; q != NULL; q = q->next) {
+            if (q->tablet == t) {
+                q->fired = true;
+                s->watch_fired = true;
+            }
+        }
+    }
+}
+
+/* ---- all ---- */
+
+static void on_digest(struct client *c, struct tablet *t, uint64_t id)
+{
+    struct shard *s = c->shard;
+    struct state_counts counts;
+    const struct state *state = replica_state(t->core);
+    state_count(state, &counts);
+    struct msg_digest m = {
+        .epoch = replica_config(t->core)->epoch,
+        .applied = state_applied(state),
+        .digest = state_digest(state),
+        .cells = counts.cells,
+        .bytes = counts.bytes,
+    };
+    buf_clear(&s->out);
+    wire_put_digest(&s->out, id, &m);
+    s->env->ops->send(c->conn, buf_slice(&s->out));
+}
+
+static uint32_t target_of(const struct wire_msg *m)
+{
+    switch ((int)m->type) {
+    case MSG_GET:
+        return m->u.get.tablet;
+    case MSG_COMMAND:
+        return m->u.command.tablet;
+    case MSG_SCAN:
+        return m->u.scan.tablet;
+    case MSG_WATCH:
+        return m->u.watch.tablet;
+    default:
+        return m->u.digest_ask.tablet;
+    }
+}
+
+void requests_on_message(struct client *c, const struct wire_msg *m)
+{
+    struct tablet *t = shard_tablet(c->shard, target_of(m));
+    if (t == NULL) {
+        shard_send_error(c, m->request, ST_NOT_PRIMARY, NULL);
+    } else if (m->type == MSG_DIGEST_ASK) {
+        on_digest(c, t, m->request);
+    } else if (c->request_count >= LIMIT_CONN_REQUESTS) {
+        shard_send_error(c, m->request, ST_BUSY, t);
+    } else if (m->type == MSG_COMMAND) {
+        on_command(c, t, m);
+    } else {
+        on_read(c, t, m);
+    }
+}
+
+void requests_init(struct shard *s)
+{
+    s->read_timer.fn = on_read_timer;
+    s->read_timer.data = s;
+    s->watch_timer.fn = on_watch_timer;
+    s->watch_timer.data = s;
+}
+
+/* Commands stay, owed to nobody, until their entry is applied. */
+void requests_drop_client(struct client *c)
+{
+    struct shard *s = c->shard;
+    while (c->requests != NULL) {
+        struct request *q = c->requests;
+        leave_client(q);
+        if (q->kind == REQUEST_READ) {
+            list_remove(&s->waiting, q);
+            free_request(q);
+        } else if (q->kind == REQUEST_WATCH) {
+            list_remove(&s->watches[q->bucket], q);
+            s->watch_count--;
+            free_request(q);
+        }
+    }
+}
+
+void requests_free_all(struct shard *s)
+{
+    env_timer_stop(s->env, &s->read_timer);
+    env_timer_stop(s->env, &s->watch_timer);
+    /* Clients are gone: reads and watches with them. What is left are
+     * commands that the replicas still hold as cookies. */
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        void *cookie;
+        while (replica_take_cookie(s->tablets[i]->core, &cookie)) {
+            free_request(cookie);
+        }
+    }
+}
