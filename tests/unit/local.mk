@@ -6,12 +6,6 @@ check_PROGRAMS += unit_tree
 unit_tree_SOURCES = tests/unit/test_tree.c
 unit_tree_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
 TESTS += unit_tree
-
-
-check_PROGRAMS += unit_sim_env
-unit_sim_env_SOURCES = tests/unit/test_sim_env.c
-unit_sim_env_LDADD = libsim.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
-TESTS += unit_sim_env
 check_PROGRAMS += unit_state
 unit_state_SOURCES = tests/unit/test_state.c
 unit_state_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
