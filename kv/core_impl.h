@@ -1,8 +1,9 @@
 /*
  * Inside of the client's core: what its files share. core.c starts and ends
  * operations, route.c keeps the map, conn.c the connections, link.c the one
- * to a coordinator, session.c numbers (R23), send.c transmissions and what
- * their answers mean (R24). Nobody outside kv/ includes this.
+ * to a coordinator, session.c numbers (R23), encode.c frames, send.c
+ * transmissions and what their answers mean (R24). Nobody outside kv/ includes
+ * this.
  *
  * Only kv_op_finish() calls done(); it is called from the env's callbacks
  * and never from kv_op_advance(), so walking the rings while advancing is
@@ -263,6 +264,9 @@ void kv_op_transmit(struct kv_op *op);
 void kv_op_back_off(struct kv_op *op);
 /* Answer M to copy COPY of OP. */
 void kv_op_on_answer(struct kv_op *op, uint32_t copy, const struct wire_msg *m);
+
+/* ---- encode.c ---- */
+
 /* What OP asks, encoded into c->frame. */
 void kv_op_encode(struct kv_op *op, uint64_t request);
 /* Checks sizes against the limits, and chooses the lane by them. */

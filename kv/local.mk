@@ -3,6 +3,7 @@ libkv_a_SOURCES = \
     kv/batch.c kv/batch.h \
     kv/conn.c \
     kv/core.c kv/core.h kv/core_impl.h \
+    kv/encode.c \
     kv/kv.h \
     kv/link.c \
     kv/route.c \

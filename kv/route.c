@@ -233,9 +233,14 @@ bool kv_route_tablet(struct kv_op *op)
     if (op->kind == KV_OP_CALL || op->p.tablet != NULL) {
         return true;
     }
-    op->p.tablet = op->kind == KV_OP_SETTLE
-                       ? kv_tablet_of_id(c, op->in.settle.tablet)
-                       : kv_tablet_of_hash(c, partition_hash(partition_of(op)));
+    if (op->kind == KV_OP_SETTLE) {
+        op->p.tablet = kv_tablet_of_id(c, op->in.settle.tablet);
+    } else if (op->kind == KV_OP_INTRODUCE) {
+        op->p.tablet = op->data;
+    } else {
+        uint64_t hash = partition_hash(partition_of(op));
+        op->p.tablet = kv_tablet_of_hash(c, hash);
+    }
     return op->p.tablet != NULL;
 }
 

@@ -1,0 +1,15 @@
+# The store's client.
+KV_FAKE = tests/unit/kv_fake.c tests/unit/kv_fake.h \
+    tests/unit/kv_world.c tests/unit/kv_world.h
+KV_UNIT_LIBS = libkv.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) $(SODIUM_LIBS) \
+    $(XXHASH_LIBS)
+
+check_PROGRAMS += unit_kv_batch
+unit_kv_batch_SOURCES = tests/unit/test_kv_batch.c
+unit_kv_batch_LDADD = $(KV_UNIT_LIBS)
+TESTS += unit_kv_batch
+
+check_PROGRAMS += unit_kv_core
+unit_kv_core_SOURCES = tests/unit/test_kv_core.c $(KV_FAKE)
+unit_kv_core_LDADD = $(KV_UNIT_LIBS)
+TESTS += unit_kv_core
