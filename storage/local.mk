@@ -5,7 +5,9 @@ libstorage_a_SOURCES = \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.h \
     storage/key.c storage/key.h \
+    storage/config.c storage/config.h \
     storage/links.c storage/links.h \
+    storage/metrics.def \
     storage/node.c storage/node.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
     storage/replica_epoch.c \
@@ -26,4 +28,5 @@ libstorage_a_SOURCES = \
     storage/state_scan.c \
     storage/store.h \
     storage/tree.c storage/tree.h \
-    storage/wal.h
+    storage/wal.h \
+    storage/storaged_io.c storage/storaged_io.h
