@@ -58,7 +58,7 @@ void message_header_json(const struct message *m, uint64_t size,
 struct message_body {
     struct buf text;
     struct buf html;
-    char text_part[64], html_part[64]; /* their numbers, or "" */
+    const char *text_part, *html_part; /* their numbers, or "" */
     bool cut;                          /* a body was longer */
 };
 void message_body(const struct message *m, struct message_body *out);
