@@ -1,0 +1,470 @@
+/*
+ * The real env's disk. Devices stand in for failing disks: a file that is a
+ * link to /dev/full has no space, one that is a link to /dev/null takes writes
+ * but cannot be synced.
+ */
+#include "common/env_uv_io.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uv_loop_t loop;
+static struct env *env;
+static char dir[64];
+static struct log quiet = {
+    .daemon = "test", .node = "test", .level = LOG_LEVEL_PANIC, .fd = -1};
+
+static enum status open_env(struct env **out, struct err *err)
+{
+    struct env_uv_options o = {.loop = &loop, .log = &quiet, .data_dir = dir};
+    return env_uv_open(&o, out, err);
+}
+
+static void setup(void)
+{
+    struct err err = {""};
+    snprintf(dir, sizeof(dir), "/tmp/unit_disk.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    ck_assert_int_eq(uv_loop_init(&loop), 0);
+    ck_assert_msg(open_env(&env, &err) == ST_OK, "%s", err.text);
+}
+
+static void remove_all(const char *path)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
+        _exit(127);
+    }
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+
+static void close_env(void)
+{
+    env_uv_close(env, NULL, NULL);
+    ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    env = NULL;
+}
+
+static void teardown(void)
+{
+    if (env != NULL) {
+        close_env();
+    }
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+    remove_all(dir);
+}
+
+/* What operations gave, in the order in which they were done. */
+static struct {
+    int order[64];
+    enum status status[64];
+    unsigned count;
+    bool in_call;
+} done;
+
+struct op {
+    struct env_io io;
+    int number;
+};
+
+static void on_done(struct env_io *io, enum status s)
+{
+    ck_assert(!done.in_call);
+    done.order[done.count] = ((struct op *)(void *)io)->number;
+    done.status[done.count++] = s;
+}
+
+static struct op ops[64];
+
+static struct env_io *op(int number)
+{
+    ops[number] = (struct op){.io = {.done = on_done}, .number = number};
+    return &ops[number].io;
+}
+
+static void run_until(unsigned count)
+{
+    while (done.count < count) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+}
+
+static struct env_file *file(const char *name, unsigned flags)
+{
+    struct env_file *f;
+    ck_assert_int_eq(env->ops->file_open(env, name, flags, &f), ST_OK);
+    return f;
+}
+
+static void expect_contents(const char *name, const char *want)
+{
+    char got[256] = "";
+    size_t n;
+    struct env_file *f = file(name, ENV_READONLY);
+    ck_assert_int_eq(env->ops->file_read(f, 0, got, sizeof(got) - 1, &n),
+                     ST_OK);
+    got[n] = '\0';
+    ck_assert_str_eq(got, want);
+    env->ops->file_close(f);
+}
+
+static void expect_absent(const char *name)
+{
+    struct env_file *f;
+    ck_assert_int_eq(env->ops->file_open(env, name, ENV_READONLY, &f),
+                     ST_NOT_FOUND);
+}
+
+START_TEST(open_flags)
+{
+    struct env_file *f;
+    uint64_t size;
+    expect_absent("a");
+    f = file("a", ENV_CREATE | ENV_EXCL);
+    ck_assert_int_eq(env->ops->file_size(f, &size), ST_OK);
+    ck_assert_uint_eq(size, 0);
+    env->ops->file_close(f);
+    ck_assert_int_eq(env->ops->file_open(env, "a", ENV_CREATE | ENV_EXCL, &f),
+                     ST_EXISTS);
+    env->ops->file_close(file("a", ENV_CREATE));
+    f = file("a", ENV_READONLY);
+    ck_assert_int_ne(env->ops->file_write_now(f, 0, slice_of("x")), ST_OK);
+    env->ops->file_close(f);
+    struct stat st;
+    char path[100];
+    snprintf(path, sizeof(path), "%s/a", dir);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 07777, 0600);
+}
+END_TEST
+
+/* All offsets and lengths around the alignment of O_DIRECT. */
+START_TEST(reads)
+{
+    static const unsigned flags[] = {0, ENV_MEDIUM};
+    static const size_t at[] = {0, 1, 511, 4095, 4096, 4097, 8000, 1048575};
+    static const size_t len[] = {1, 2, 4095, 4096, 4097, 12000, 3000000};
+    size_t size = 2500001;
+    uint8_t *data = malloc(size), *got = malloc(3000000);
+    for (size_t i = 0; i < size; i++) {
+        data[i] = (uint8_t)(i * 2654435761u >> 24);
+    }
+    struct env_file *f = file("a", ENV_CREATE | flags[_i]);
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_make(data, size)),
+                     ST_OK);
+    ck_assert_int_eq(env->ops->file_sync_now(f), ST_OK);
+    for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+        for (size_t k = 0; k < sizeof(len) / sizeof(len[0]); k++) {
+            size_t want = len[k] < size - at[i] ? len[k] : size - at[i], n;
+            ck_assert_int_eq(env->ops->file_read(f, at[i], got, len[k], &n),
+                             ST_OK);
+            ck_assert_uint_eq(n, want);
+            ck_assert_mem_eq(got, data + at[i], want);
+        }
+    }
+    size_t n = 7;
+    ck_assert_int_eq(env->ops->file_read(f, size, got, 10, &n), ST_OK);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(env->ops->file_read(f, size + 5000, got, 10, &n), ST_OK);
+    ck_assert_uint_eq(n, 0);
+    env->ops->file_close(f);
+    free(data);
+    free(got);
+}
+END_TEST
+
+/* Each write covers the one before: the last must win. */
+START_TEST(writes_in_order)
+{
+    static uint8_t data[32][200000];
+    struct env_file *f = file("a", ENV_CREATE), *g = file("b", ENV_CREATE);
+    for (int i = 0; i < 32; i++) {
+        memset(data[i], i, sizeof(data[i]));
+        done.in_call = true;
+        /* Large and small in turn, so that a later one would overtake. */
+        env->ops->file_write(f, 0,
+                             slice_make(data[i], i % 2 ? 10 : sizeof(data[i])),
+                             i % 5 == 0, op(i));
+        done.in_call = false;
+    }
+    env->ops->file_write(g, 0, slice_of("b"), true, op(40));
+    run_until(33);
+    int last = -1;
+    for (unsigned i = 0; i < 33; i++) {
+        ck_assert_int_eq(done.status[i], ST_OK);
+        if (done.order[i] != 40) {
+            ck_assert_int_eq(done.order[i], last + 1);
+            last = done.order[i];
+        }
+    }
+    uint8_t got[20];
+    size_t n;
+    ck_assert_int_eq(env->ops->file_read(f, 0, got, sizeof(got), &n), ST_OK);
+    ck_assert_uint_eq(got[9], 31);
+    ck_assert_uint_eq(got[10], 30);
+    env->ops->file_close(f);
+    env->ops->file_close(g);
+    struct env_uv_stats st;
+    env_uv_get_stats(env, &st);
+    ck_assert_uint_eq(st.disk_writes, 33);
+    ck_assert_uint_eq(st.disk_syncs, 8);
+}
+END_TEST
+
+/* Publishing waits for the writes of the file it publishes; so does the
+ * removal that follows. */
+START_TEST(publish_and_remove)
+{
+    static uint8_t data[3000000];
+    struct env_file *f = file("new", ENV_CREATE);
+    ck_assert_int_eq(env->ops->file_put(env, "old", slice_of("old")), ST_OK);
+    memset(data, 'x', sizeof(data));
+    env->ops->file_write(f, 0, slice_make(data, sizeof(data)), false, op(0));
+    env->ops->file_write(f, 3, slice_of("y"), false, op(1));
+    env->ops->file_publish(env, "new", "old", op(2));
+    env->ops->file_remove(env, "old", op(3));
+    env->ops->file_remove(env, "none", op(4));
+    env->ops->file_publish(env, "none", "old", op(5));
+    run_until(6);
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(done.order[i], i);
+        ck_assert_int_eq(done.status[i], i < 4 ? ST_OK : ST_NOT_FOUND);
+    }
+    expect_absent("new");
+    expect_absent("old");
+    env->ops->file_close(f);
+}
+END_TEST
+
+START_TEST(publish_replaces)
+{
+    ck_assert_int_eq(env->ops->dir_make(env, "tablets"), ST_OK);
+    ck_assert_int_eq(env->ops->dir_make(env, "tablets"), ST_OK);
+    ck_assert_int_eq(env->ops->file_put(env, "new", slice_of("new")), ST_OK);
+    ck_assert_int_eq(env->ops->file_put(env, "tablets/1", slice_of("older")),
+                     ST_OK);
+    env->ops->file_publish(env, "new", "tablets/1", op(0));
+    run_until(1);
+    ck_assert_int_eq(done.status[0], ST_OK);
+    expect_contents("tablets/1", "new");
+    expect_absent("new");
+}
+END_TEST
+
+START_TEST(put_replaces)
+{
+    ck_assert_int_eq(env->ops->file_put(env, "a", slice_of("one")), ST_OK);
+    expect_contents("a", "one");
+    ck_assert_int_eq(env->ops->file_put(env, "a", slice_of("second")), ST_OK);
+    expect_contents("a", "second");
+    ck_assert_int_eq(env->ops->file_put(env, "a", slice_of("")), ST_OK);
+    expect_contents("a", "");
+    ck_assert_int_eq(env->ops->file_put(env, "no/a", slice_of("x")),
+                     ST_NOT_FOUND);
+}
+END_TEST
+
+static char listed[256];
+
+static void on_name(void *ctx, const char *name)
+{
+    strcat(listed, name);
+    strcat(listed, " ");
+}
+
+START_TEST(listing)
+{
+    ck_assert_int_eq(env->ops->dir_make(env, "sub"), ST_OK);
+    ck_assert_int_eq(env->ops->file_put(env, "b", slice_of("")), ST_OK);
+    ck_assert_int_eq(env->ops->file_put(env, "a", slice_of("")), ST_OK);
+    ck_assert_int_eq(env->ops->file_put(env, "sub/z", slice_of("")), ST_OK);
+    ck_assert_int_eq(env->ops->dir_list(env, "", on_name, NULL), ST_OK);
+    ck_assert_str_eq(listed, "a b ");
+    listed[0] = '\0';
+    ck_assert_int_eq(env->ops->dir_list(env, "sub", on_name, NULL), ST_OK);
+    ck_assert_str_eq(listed, "z ");
+    ck_assert_int_eq(env->ops->dir_list(env, "none", on_name, NULL),
+                     ST_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(allocation)
+{
+    struct env_file *f = file("a", ENV_CREATE);
+    struct stat st;
+    uint64_t size;
+    char path[100];
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("keep")), ST_OK);
+    ck_assert_int_eq(env->ops->file_allocate(f, 3000001), ST_OK);
+    ck_assert_int_eq(env->ops->file_size(f, &size), ST_OK);
+    ck_assert_uint_eq(size, 3000001);
+    snprintf(path, sizeof(path), "%s/a", dir);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_ge(st.st_blocks * 512, 3000001); /* no holes */
+    char got[8] = "";
+    size_t n;
+    ck_assert_int_eq(env->ops->file_read(f, 0, got, 6, &n), ST_OK);
+    ck_assert_mem_eq(got, "keep\0\0", 6);
+    ck_assert_int_eq(env->ops->file_allocate(f, 10), ST_OK); /* never less */
+    ck_assert_int_eq(env->ops->file_size(f, &size), ST_OK);
+    ck_assert_uint_eq(size, 3000001);
+    env->ops->file_close(f);
+    ck_assert_int_eq(env->ops->disk_free(env, &size), ST_OK);
+    ck_assert_uint_gt(size, 0);
+}
+END_TEST
+
+/* ---- failures ---- */
+
+static struct env_file *device(const char *name, const char *target)
+{
+    char path[100];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    ck_assert_int_eq(symlink(target, path), 0);
+    return file(name, 0);
+}
+
+START_TEST(full_disk)
+{
+    struct env_file *f = device("full", "/dev/full");
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("x")),
+                     ST_NO_SPACE);
+    env->ops->file_write(f, 0, slice_of("x"), true, op(0));
+    env->ops->file_write(f, 0, slice_of("x"), false, op(1));
+    run_until(2);
+    /* No sync was tried after the failed write: the file is not condemned. */
+    ck_assert_int_eq(done.status[0], ST_NO_SPACE);
+    ck_assert_int_eq(done.status[1], ST_NO_SPACE);
+    env->ops->file_close(f);
+}
+END_TEST
+
+/* R18: after a failed sync nothing more is tried on that file. */
+START_TEST(failed_sync_is_for_ever)
+{
+    struct env_file *f = device("null", "/dev/null");
+    env->ops->file_write(f, 0, slice_of("x"), false, op(0));
+    env->ops->file_write(f, 0, slice_of("x"), true, op(1));
+    env->ops->file_write(f, 0, slice_of("x"), false, op(2));
+    env->ops->file_write(f, 0, slice_of("x"), true, op(3));
+    run_until(4);
+    ck_assert_int_eq(done.status[0], ST_OK);
+    ck_assert_int_eq(done.status[1], ST_IO);
+    ck_assert_int_eq(done.status[2], ST_IO);
+    ck_assert_int_eq(done.status[3], ST_IO);
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("x")), ST_IO);
+    ck_assert_int_eq(env->ops->file_sync_now(f), ST_IO);
+    env->ops->file_close(f);
+    f = device("null2", "/dev/null");
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("x")), ST_OK);
+    ck_assert_int_eq(env->ops->file_sync_now(f), ST_IO);
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("x")), ST_IO);
+    env->ops->file_close(f);
+}
+END_TEST
+
+START_TEST(directory_vanishes)
+{
+    struct env_file *f;
+    remove_all(dir);
+    ck_assert_int_eq(env->ops->file_put(env, "a", slice_of("x")), ST_NOT_FOUND);
+    ck_assert_int_eq(env->ops->file_open(env, "a", ENV_CREATE, &f),
+                     ST_NOT_FOUND);
+    env->ops->file_remove(env, "a", op(0));
+    run_until(1);
+    ck_assert_int_eq(done.status[0], ST_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(locked)
+{
+    struct env *other = NULL;
+    struct err err = {""};
+    char pid[32];
+    ck_assert_int_eq(open_env(&other, &err), ST_IN_USE);
+    snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
+    ck_assert_ptr_nonnull(strstr(err.text, dir));
+    ck_assert_ptr_nonnull(strstr(err.text, pid));
+    close_env();
+    ck_assert_msg(open_env(&env, &err) == ST_OK, "%s", err.text);
+}
+END_TEST
+
+START_TEST(bad_directory)
+{
+    struct env *other = NULL;
+    struct err err = {""};
+    char keep[sizeof(dir)];
+    memcpy(keep, dir, sizeof(dir));
+    ck_assert_int_eq(env->ops->file_put(env, "plain", slice_of("")), ST_OK);
+    strcat(dir, "/plain");
+    ck_assert_int_eq(open_env(&other, &err), ST_IO);
+    ck_assert_ptr_nonnull(strstr(err.text, dir));
+    strcat(dir, "/below");
+    ck_assert_int_eq(open_env(&other, &err), ST_IO);
+    memcpy(dir, keep, sizeof(dir));
+}
+END_TEST
+
+/* Closing finishes what is under way and says so. */
+START_TEST(close_with_operations)
+{
+    static uint8_t data[5000000];
+    struct env_file *f = file("a", ENV_CREATE), *g = file("b", ENV_CREATE);
+    memset(data, 'x', sizeof(data));
+    for (int i = 0; i < 4; i++) {
+        env->ops->file_write(f, (uint64_t)i * sizeof(data),
+                             slice_make(data, sizeof(data)), i == 3, op(i));
+    }
+    env->ops->file_write(g, 0, slice_of("x"), true, op(4));
+    env->ops->file_remove(env, "b", op(5));
+    env->ops->file_close(f); /* closed by its user, g by the env */
+    close_env();
+    ck_assert_uint_eq(done.count, 6);
+    for (unsigned i = 0; i < 6; i++) {
+        ck_assert_int_eq(done.status[i], ST_OK);
+    }
+    struct err err = {""};
+    ck_assert_msg(open_env(&env, &err) == ST_OK, "%s", err.text);
+    uint64_t size;
+    f = file("a", 0);
+    ck_assert_int_eq(env->ops->file_size(f, &size), ST_OK);
+    ck_assert_uint_eq(size, 4 * sizeof(data));
+    env->ops->file_close(f);
+    expect_absent("b");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("env_disk");
+    TCase *t = tcase_create("disk");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, open_flags);
+    tcase_add_loop_test(t, reads, 0, 2);
+    tcase_add_test(t, writes_in_order);
+    tcase_add_test(t, publish_and_remove);
+    tcase_add_test(t, publish_replaces);
+    tcase_add_test(t, put_replaces);
+    tcase_add_test(t, listing);
+    tcase_add_test(t, allocation);
+    tcase_add_test(t, full_disk);
+    tcase_add_test(t, failed_sync_is_for_ever);
+    tcase_add_test(t, directory_vanishes);
+    tcase_add_test(t, locked);
+    tcase_add_test(t, bad_directory);
+    tcase_add_test(t, close_with_operations);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
