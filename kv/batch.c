@@ -1,13 +1,15 @@
 /*
- * Building a batch: one partition's conditions and mutations, copied into an
- * arena of the batch. More than LIMIT_BATCH_MUTATIONS are counted, so that
- * running it is refused as too large, and not kept.
+ * Building requests. A batch: one partition's conditions and mutations, copied
+ * into an arena of the batch. More than LIMIT_BATCH_MUTATIONS are counted, so
+ * that running it is refused as too large, and not kept.
  */
 #include "kv/batch.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "kv/core.h"
 
 struct kv_batch {
     struct arena arena;
@@ -239,5 +241,20 @@ struct kv_key kv_key_of(const char *partition, const char *row,
         .partition = slice_of(partition),
         .row = slice_of(row),
         .column = slice_of(column),
+    };
+}
+
+void kv_scan_to_message(const struct kv_scan *scan, struct msg_scan *out)
+{
+    *out = (struct msg_scan){
+        .partition = scan->partition,
+        .row_prefix = scan->row,
+        .row_exact = scan->row_exact,
+        .column_prefix = scan->column_prefix,
+        .reverse = scan->reverse,
+        .has_after = scan->has_after,
+        .after_row = scan->after_row,
+        .after_column = scan->after_column,
+        .limit = scan->limit,
     };
 }

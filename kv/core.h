@@ -118,6 +118,9 @@ void kv_core_cancel(struct kv_op *op);
 /* Closes the number of an unknown outcome without knowing it. */
 void kv_core_abandon(struct kv_core *c, const struct kv_pending *p);
 
+/* SCAN as a message; slices are borrowed. */
+void kv_scan_to_message(const struct kv_scan *scan, struct msg_scan *out);
+
 /* The newest map known; NULL: none yet. Lives until the next event. */
 const struct msg_map *kv_core_map(const struct kv_core *c);
 /* FN hears of each newer map. */
