@@ -26,3 +26,14 @@ check_PROGRAMS += unit_env_disk
 unit_env_disk_SOURCES = tests/unit/test_env_disk.c
 unit_env_disk_LDADD = $(TRANSPORT_LIBS)
 TESTS += unit_env_disk
+
+check_PROGRAMS += unit_wire
+unit_wire_SOURCES = tests/unit/test_wire.c tests/unit/wire_gen.c \
+    tests/unit/wire_gen.h
+unit_wire_LDADD = $(TRANSPORT_LIBS)
+TESTS += unit_wire
+
+check_PROGRAMS += unit_buf
+unit_buf_SOURCES = tests/unit/test_buf.c
+unit_buf_LDADD = $(TRANSPORT_LIBS)
+TESTS += unit_buf
