@@ -52,6 +52,9 @@ struct daemon_spec {
     void (*stop)(struct daemon *d);
     /* Frees all that start() made; its uv handles may still be closing. */
     void (*finish)(struct daemon *d);
+    /* After finish(), when the loop has closed all handles: frees what those
+     * needed, also after a start() that failed. May be NULL. */
+    void (*release)(struct daemon *d);
     /* Adds members to /status, which already has daemon, node, version,
      * state and uptime_s. May be NULL. */
     void (*status)(struct daemon *d, cJSON *out);

@@ -307,6 +307,9 @@ static enum status run_loop(struct daemon *d, struct err *err)
         d->spec->finish(d);
     }
     close_loop(d);
+    if (d->spec->release != NULL) {
+        d->spec->release(d);
+    }
     return s;
 }
 
