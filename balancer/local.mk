@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libbalancer.a
 libbalancer_a_SOURCES = \
+    balancer/balancerd_io.c balancer/balancerd_io.h \
     balancer/config.c balancer/config.h \
     balancer/core.c balancer/core.h \
     balancer/metrics.c balancer/metrics.h \
@@ -9,3 +10,8 @@ libbalancer_a_SOURCES = \
     balancer/server_io.c balancer/server_io.h \
     balancer/services.def \
     balancer/watch.c balancer/watch.h
+
+sbin_PROGRAMS += penn-balancerd
+penn_balancerd_SOURCES = balancer/main.c
+penn_balancerd_LDADD = libbalancer.a libcommon.a $(UV_LIBS) $(MHD_LIBS) \
+    $(CJSON_LIBS) $(SYSTEMD_LIBS) $(SODIUM_LIBS) $(XXHASH_LIBS)

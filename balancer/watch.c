@@ -28,7 +28,6 @@ struct link {
 struct watch {
     struct watch_options o;
     enum node_state state;
-    uint32_t connections;
     struct env_timer tick;
     struct buf out; /* scratch for one frame */
     struct link *links;
@@ -56,7 +55,7 @@ static void send_heartbeat(struct link *l)
                               .stamp_us = env_now_us(w->o.env),
                               .term = l->term,
                               .map_version = l->version,
-                              .connections = w->connections};
+                              .connections = *w->o.connections};
     m.node.state = (uint8_t)w->state;
     wire_put_heartbeat(&w->out, 0, &m);
     send_frame(l);
@@ -174,11 +173,6 @@ void watch_stop(struct watch *w)
 void watch_set_state(struct watch *w, enum node_state state)
 {
     w->state = state;
-}
-
-void watch_set_connections(struct watch *w, uint32_t connections)
-{
-    w->connections = connections;
 }
 
 void watch_each(const struct watch *w,

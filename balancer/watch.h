@@ -13,6 +13,7 @@ struct watch_options {
     struct env *env;
     const char *const *coordinators; /* "host:port", ends with NULL */
     struct node_info self;           /* borrowed; state is ignored */
+    const uint32_t *connections;     /* clients now, for the heartbeats */
     /* A map came, not necessarily a newer one; it lives for the call. */
     void (*on_map)(void *ctx, const struct msg_map *map);
     void *ctx;
@@ -24,7 +25,6 @@ void watch_stop(struct watch *w);
 
 /* For the heartbeats. */
 void watch_set_state(struct watch *w, enum node_state state);
-void watch_set_connections(struct watch *w, uint32_t connections);
 
 /* Calls FN for each coordinator: is it connected and answering? */
 void watch_each(const struct watch *w,
