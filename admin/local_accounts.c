@@ -1,3 +1,7 @@
+/*
+ * The demo accounts of a one-machine cluster: a random password, kept in a
+ * file, and the two accounts that have it.
+ */
 #include "admin/local.h"
 
 #include <errno.h>

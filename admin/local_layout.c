@@ -1,3 +1,7 @@
+/*
+ * Names, ports and configuration of a one-machine cluster: the table of ports
+ * that programs and scripts rely on.
+ */
 #include "admin/local.h"
 
 #include <stdio.h>
