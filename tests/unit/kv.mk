@@ -13,3 +13,9 @@ check_PROGRAMS += unit_kv_core
 unit_kv_core_SOURCES = tests/unit/test_kv_core.c $(KV_FAKE)
 unit_kv_core_LDADD = $(KV_UNIT_LIBS)
 TESTS += unit_kv_core
+
+check_PROGRAMS += unit_kv_exact
+unit_kv_exact_SOURCES = tests/unit/test_kv_exact.c tests/unit/kv_fake.c \
+    tests/unit/kv_fake.h
+unit_kv_exact_LDADD = libstorage.a $(KV_UNIT_LIBS)
+TESTS += unit_kv_exact
