@@ -1,0 +1,29 @@
+# libFuzzer targets: configure --enable-fuzzers CC=clang. Another one is a
+# program in noinst_PROGRAMS and a word in FUZZERS; it is linked with
+# $(FUZZ_LDFLAGS), and its seeds, if any, lie in tests/fuzz/seeds/<name>.
+FUZZERS =
+FUZZ_SECONDS = 20
+EXTRA_DIST += tests/fuzz/smoke.sh
+if ENABLE_FUZZERS
+FUZZ_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+
+noinst_PROGRAMS += fuzz_wire fuzz_seal fuzz_seeds
+FUZZERS += fuzz_wire fuzz_seal
+fuzz_wire_SOURCES = tests/fuzz/fuzz_wire.c tests/fuzz/fuzz.h \
+    tests/unit/wire_gen.c tests/unit/wire_gen.h
+fuzz_wire_LDFLAGS = $(FUZZ_LDFLAGS)
+fuzz_wire_LDADD = libcommon.a $(XXHASH_LIBS)
+fuzz_seal_SOURCES = tests/fuzz/fuzz_seal.c tests/fuzz/fuzz.h
+fuzz_seal_LDFLAGS = $(FUZZ_LDFLAGS)
+fuzz_seal_LDADD = libcommon.a $(SODIUM_LIBS) $(XXHASH_LIBS)
+fuzz_seeds_SOURCES = tests/fuzz/fuzz_seeds.c tests/unit/wire_gen.c \
+    tests/unit/wire_gen.h
+fuzz_seeds_LDADD = libcommon.a $(XXHASH_LIBS)
+
+fuzz-smoke: $(FUZZERS) fuzz_seeds
+	sh $(srcdir)/tests/fuzz/smoke.sh $(srcdir) $(FUZZ_SECONDS) $(FUZZERS)
+else
+fuzz-smoke:
+	@echo "fuzz-smoke needs: configure --enable-fuzzers CC=clang" >&2; false
+endif
+PHONY_TARGETS += fuzz-smoke
