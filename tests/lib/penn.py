@@ -1,0 +1,366 @@
+"""A cluster of real processes for tests: started by pennctl local in a folder
+of its own, on ports that a lock file reserves, stopped by pid, leaving
+nothing behind. Conditions are waited for with a deadline, never slept for."""
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+SRC = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+BUILD = os.path.abspath(os.environ.get("PENN_BUILD", os.path.join(SRC, "build")))
+
+
+class Failure(Exception):
+    """An expectation that did not hold."""
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def wait_for(condition, seconds, text, pause=0.02):
+    """Asks CONDITION until it gives something true; gives that back."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise Failure(f"not within {seconds} s: {text}")
+        time.sleep(pause)
+
+
+def reserve_ports():
+    """A port base from 10000 to 31000 in steps of 700; the lock is held until
+    the file object that comes with it is closed."""
+    folder = os.path.join(tempfile.gettempdir(), "penn-ports")
+    os.makedirs(folder, mode=0o777, exist_ok=True)
+    # Ports of the kernel's own choice are above; others' services are not
+    # known, so a base with a listener in it is passed over.
+    start = os.getpid() % 30
+    for i in range(30):
+        base = 10000 + 700 * ((start + i) % 30)
+        lock = open(os.path.join(folder, f"{base}.lock"), "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        if not _listening(base, base + 700):
+            return base, lock
+        lock.close()
+    raise Failure("no free port base between 10000 and 31000")
+
+
+def _listening(low, high):
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = open(table).read().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            f = row.split()
+            if f[3] == "0A" and low <= int(f[1].rsplit(":", 1)[1], 16) < high:
+                return True
+    return False
+
+
+class Cluster:
+    """with Cluster() as c: ... brings a cluster up and takes it down."""
+
+    def __init__(self, nodes=3, gateways=2, keep=None):
+        self.nodes, self.gateways = nodes, gateways
+        self.keep = keep or os.environ.get("PENN_KEEP")
+        self.dir = tempfile.mkdtemp(prefix="penn-test-")
+        self.base, self._lock = reserve_ports()
+
+    def __enter__(self):
+        try:
+            self.up()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        failed = kind is not None
+        if failed:
+            self.show_logs()
+        for name in self.names():
+            pid = self.pid(name)
+            if pid:
+                _signal(pid, signal.SIGCONT)
+        self.pennctl("local", "down", check=False, timeout=60)
+        for name in self.names():
+            pid = self.pid(name)
+            if pid:
+                _signal(pid, signal.SIGKILL)
+        self.check_sanitizers(raising=not failed)
+        if not self.keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+        self._lock.close()
+        return False
+
+    # ---- names and ports ----
+
+    def names(self):
+        return (["coordinator-1"] + [f"storage-{i + 1}" for i in range(self.nodes)]
+                + [f"gateway-{i + 1}" for i in range(self.gateways)]
+                + ["balancer-1"])
+
+    def status_port(self, name):
+        kind, number = name.rsplit("-", 1)
+        i = 10 * int(number)
+        return self.base + {"coordinator": 201 + i, "storage": 301 + i,
+                            "gateway": 104 + i, "balancer": 81}[kind]
+
+    @property
+    def http(self):
+        return self.base + 80
+
+    @property
+    def smtp(self):
+        return self.base + 25
+
+    def password(self):
+        return open(os.path.join(self.dir, "demo-password")).read().strip()
+
+    # ---- processes ----
+
+    def pennctl(self, *args, check=True, timeout=90, stdin=None):
+        env = dict(os.environ, PENN_WEB_DIR=os.path.join(SRC, "gateway/web"))
+        r = subprocess.run([os.path.join(BUILD, "pennctl"), "--local", self.dir,
+                            *args], capture_output=True, text=True, env=env,
+                           timeout=timeout, input=stdin)
+        if check and r.returncode != 0:
+            raise Failure(f"pennctl {' '.join(args)}: exit {r.returncode}: "
+                          f"{r.stdout}{r.stderr}")
+        return r
+
+    def up(self):
+        self.pennctl("local", "up", "--port-base", str(self.base), "--nodes",
+                     str(self.nodes), "--gateways", str(self.gateways))
+
+    def pid(self, name):
+        try:
+            return int(open(os.path.join(self.dir, "run", name + ".pid")).read())
+        except (OSError, ValueError):
+            return 0
+
+    def kill(self, name):
+        """SIGKILL; the pid file stays, as after a crash."""
+        pid = self.pid(name)
+        expect(pid, f"{name} does not run")
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill_all(self):
+        for name in self.names():
+            pid = self.pid(name)
+            if pid:
+                _signal(pid, signal.SIGKILL)
+
+    def start(self, name):
+        self.pennctl("local", "start", name)
+
+    def pause(self, name):
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def resume(self, name):
+        os.kill(self.pid(name), signal.SIGCONT)
+
+    def rss_kib(self):
+        """Resident memory of all processes."""
+        total = 0
+        for name in self.names():
+            for line in open(f"/proc/{self.pid(name)}/status"):
+                if line.startswith("VmRSS:"):
+                    total += int(line.split()[1])
+        return total
+
+    # ---- status ----
+
+    def status(self, name):
+        return get_json(self.status_port(name), "/status")
+
+    def ready(self, name):
+        try:
+            return get(self.status_port(name), "/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def wait_ready(self, seconds=60):
+        for name in self.names():
+            wait_for(lambda n=name: self.ready(n), seconds, f"{name} is ready")
+
+    def storage_with_most_primaries(self):
+        counts = {}
+        for i in range(self.nodes):
+            name = f"storage-{i + 1}"
+            counts[name] = self.status(name)["storage"]["primaries"]
+        return max(counts, key=lambda n: (counts[n], n))
+
+    def wait_whole(self, seconds=60):
+        """All storage processes up, and every tablet has all its replicas in
+        sync and an open primary."""
+        replicas = min(3, self.nodes)
+
+        def whole():
+            r = self.pennctl("--json", "tablet", "list", check=False)
+            if r.returncode != 0:
+                return False
+            rows = json.loads(r.stdout)
+            rows = rows.get("tablets", rows) if isinstance(rows, dict) else rows
+            return rows and all(
+                len(t["in_sync"]) >= replicas for t in rows)
+
+        wait_for(whole, seconds, "the cluster is whole", pause=0.1)
+
+    def check(self):
+        """pennctl check: replicas equal, schema's invariants hold."""
+        r = self.pennctl("check", check=False, timeout=120)
+        expect(r.returncode == 0,
+               f"pennctl check: exit {r.returncode}: {r.stdout}{r.stderr}")
+        return r.stdout
+
+    # ---- evidence ----
+
+    def show_logs(self, lines=15):
+        folder = os.path.join(self.dir, "log")
+        if not os.path.isdir(folder):
+            return
+        for f in sorted(os.listdir(folder)):
+            text = open(os.path.join(folder, f), errors="replace").read()
+            print(f"--- {f}", *text.splitlines()[-lines:], sep="\n")
+
+    def check_sanitizers(self, raising=True):
+        folder = os.path.join(self.dir, "log")
+        marks = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer",
+                 "WARNING: ThreadSanitizer", "Assertion `")
+        for f in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            text = open(os.path.join(folder, f), errors="replace").read()
+            for mark in marks:
+                if mark in text:
+                    at = text.index(mark)
+                    print(f"--- {f}: {text[max(0, at - 200):at + 4000]}")
+                    if raising:
+                        raise Failure(f"{f}: {mark}")
+
+
+def _signal(pid, sig):
+    try:
+        os.kill(pid, sig)
+    except ProcessLookupError:
+        pass
+
+
+def get(port, path, headers=None, timeout=10):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        c.request("GET", path, headers=headers or {})
+        r = c.getresponse()
+        return r.status, r.read()
+    finally:
+        c.close()
+
+
+def get_json(port, path):
+    code, body = get(port, path)
+    expect(code == 200, f"GET {path} on {port}: {code}")
+    return json.loads(body)
+
+
+class Web:
+    """A logged-in user of the HTTP API; tries again while the service fails
+    over (503, connections that break)."""
+
+    def __init__(self, port, user, password):
+        self.port, self.cookie, self.token = port, None, None
+        body = self.call("POST", "/api/login",
+                         {"username": user, "password": password})
+        expect(body is not None, "login")
+        self.token = self.call("GET", "/api/me")["csrf_token"]
+
+    def once(self, method, path, body=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {}
+        if self.cookie:
+            headers["Cookie"] = self.cookie
+        if self.token:
+            headers["X-CSRF-Token"] = self.token
+        data = None
+        if body is not None:
+            data = json.dumps(body)
+            headers["Content-Type"] = "application/json"
+        try:
+            c.request(method, path, data, headers)
+            r = c.getresponse()
+            for k, v in r.getheaders():
+                if k.lower() == "set-cookie" and "penncloud_session=" in v:
+                    self.cookie = v.split(";")[0]
+            return r.status, r.read()
+        finally:
+            c.close()
+
+    def call(self, method, path, body=None, seconds=60):
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                code, text = self.once(method, path, body)
+            except (OSError, http.client.HTTPException) as e:
+                code, text = 0, str(e).encode()
+            if 200 <= code < 300:
+                return json.loads(text) if text else {}
+            if code not in (0, 502, 503) or time.monotonic() > end:
+                raise Failure(f"{method} {path}: {code} {text[:300]!r}")
+            time.sleep(0.1)
+
+    def folder_id(self, role="inbox"):
+        folders = self.call("GET", "/api/mail/folders")
+        folders = folders.get("folders", folders)
+        for f in folders:
+            if f.get("role") == role or f.get("id") == role:
+                return f["id"]
+        raise Failure(f"no folder {role}: {folders}")
+
+    def messages(self, folder="inbox"):
+        """All of a folder, newest first."""
+        ident, found, before = self.folder_id(folder), [], None
+        while True:
+            path = f"/api/mail/folders/{ident}/messages?limit=200"
+            if before:
+                path += f"&before={before}"
+            page = self.call("GET", path)
+            found += page["messages"]
+            before = page["next"]
+            if not before:
+                return found
+
+
+def run(*tests):
+    """Runs test functions one after the other; prints a line each; ends with
+    the line that the runner counts."""
+    wanted = sys.argv[1:]
+    passed = failed = 0
+    for t in tests:
+        if wanted and t.__name__ not in wanted:
+            continue
+        began = time.monotonic()
+        try:
+            t()
+            passed += 1
+            verdict = "ok"
+        except Exception as e:  # whatever it was: the test failed
+            failed += 1
+            verdict = f"FAILED: {type(e).__name__}: {e}"
+        print(f"{t.__name__}: {verdict} ({time.monotonic() - began:.1f} s)",
+              flush=True)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
