@@ -111,7 +111,7 @@ struct coordinator_stats {
     uint64_t epochs;    /* configurations made */
     uint64_t changes, changes_refused;
     uint64_t maps_pushed;
-    uint64_t register_writes, register_compactions;
+    uint64_t register_writes;
     unsigned nodes_up, nodes_down; /* storage */
     unsigned tablets, tablets_degraded, tablets_headless;
 };

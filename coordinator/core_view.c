@@ -1,0 +1,145 @@
+/*
+ * What people are shown: the reports of all replicas (REPORTS), the reasons
+ * why the cluster is not whole, and what is counted.
+ */
+#include "coordinator/core_state.h"
+
+#include <inttypes.h>
+
+/* ---- REPORTS ---- */
+
+static struct node_report report_of(struct core *c, const struct node *n,
+                                    struct arena *a)
+{
+    const struct msg_map *map = core_map(c);
+    struct node_report r = {.connections = n->connections};
+    int64_t age_us = c->now_us - n->heard_us;
+    r.heartbeat_age_ms = (uint32_t)(age_us / 1000);
+    for (uint32_t i = 0; i < map->nodes_count; i++) {
+        if (map->nodes[i].node == n->id && map->nodes[i].role == n->role) {
+            r.node = map->nodes[i];
+        }
+    }
+    if (n->slots != NULL) {
+        r.tablets = arena_alloc(a, c->tablet_count * sizeof(*r.tablets));
+        for (uint32_t i = 0; i < c->tablet_count; i++) {
+            if (n->beats > 0 && n->slots[i].beat == n->beats) {
+                r.tablets[r.tablets_count++] = n->slots[i].report;
+            }
+        }
+    }
+    return r;
+}
+
+void core_on_reports_ask(struct core *c, const struct core_event *ev,
+                         struct core_effects *fx)
+{
+    struct arena a = {0};
+    struct msg_reports m = {.term = c->term, .version = c->published};
+    m.nodes = arena_alloc(&a, LIMIT_NODES * sizeof(*m.nodes));
+    for (size_t i = 0; i < LIMIT_NODES; i++) {
+        const struct node *n = &c->nodes[i];
+        /* What is not durable yet is nobody's business (R1). */
+        if (n->id != 0 && n->registered <= c->published &&
+            (ev->u.reports_of == 0 || ev->u.reports_of == n->id)) {
+            m.nodes[m.nodes_count++] = report_of(c, n, &a);
+        }
+    }
+    size_t at = fx->frames.len;
+    wire_put_reports(&fx->frames, ev->request, &m);
+    core_answer(fx, ev, 0, at);
+    arena_free(&a);
+}
+
+/* ---- what is not as it should be ---- */
+
+static void put_names(const struct core *c, const struct replica_set *set,
+                      struct buf *out)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        const struct node *n = core_node_const(c, set->at[i].node);
+        buf_printf(out, "%s%s", i == 0 ? "" : " or ",
+                   n == NULL ? "an unknown node" : n->name);
+    }
+}
+
+static const char *name_of(const struct core *c, struct replica r)
+{
+    const struct node *n = core_node_const(c, r.node);
+    return n == NULL ? "?" : n->name;
+}
+
+/* One line for T if it is not whole. */
+static void describe_tablet(const struct core *c, const struct tablet *t,
+                            struct buf *out)
+{
+    const struct configuration *k = &t->config;
+    if (t->headless) {
+        buf_printf(out, "tablet %" PRIu32 ": no primary; unavailable until ",
+                   k->tablet);
+        put_names(c, &k->in_sync, out);
+        buf_put_text(out, " returns undamaged\n");
+    } else if (t->wanted_out.node != 0 && c->now_us < t->wanted_until_us) {
+        buf_printf(out,
+                   "tablet %" PRIu32 ": %s and %s do not reach each other; "
+                   "writes wait until they do\n",
+                   k->tablet, name_of(c, k->primary),
+                   name_of(c, t->wanted_out));
+    } else if (k->in_sync.count < c->replicas) {
+        bool writes = k->in_sync.count >= c->min_insync;
+        buf_printf(out, "tablet %" PRIu32 ": %" PRIu32 " of %u in sync%s",
+                   k->tablet, k->in_sync.count, c->replicas,
+                   writes ? "" : "; writes refused");
+        if (k->learners.count > 0) {
+            buf_put_text(out, writes ? "; whole again when " : " until ");
+            put_names(c, &k->learners, out);
+            buf_put_text(out, writes ? " has caught up" : " returns");
+        }
+        buf_put_text(out, "\n");
+    }
+}
+
+void core_degraded(const struct core *c, struct buf *out)
+{
+    if (c->tablet_count == 0) {
+        unsigned known = 0;
+        for (size_t i = 0; i < LIMIT_NODES; i++) {
+            known += c->nodes[i].id != 0 && c->nodes[i].role == ROLE_STORAGE &&
+                     c->nodes[i].live == LIVE_UP;
+        }
+        buf_printf(out, "no tablets yet: %u of %u storage nodes are there\n",
+                   known, c->o.initial_nodes);
+    }
+    for (uint32_t i = 0; i < c->tablet_count; i++) {
+        describe_tablet(c, &c->tablets[i], out);
+    }
+    for (size_t i = 0; i < LIMIT_NODES; i++) {
+        const struct node *n = &c->nodes[i];
+        if (n->id != 0 && n->role == ROLE_STORAGE && n->stalled) {
+            buf_printf(out,
+                       "%s: its disk or a shard of it stands still; its "
+                       "heartbeats do not count\n",
+                       n->name);
+        }
+    }
+}
+
+void core_get_stats(const struct core *c, struct coordinator_stats *out)
+{
+    *out = c->stats;
+    out->term = c->term;
+    out->version = c->published;
+    for (size_t i = 0; i < LIMIT_NODES; i++) {
+        const struct node *n = &c->nodes[i];
+        if (n->id != 0 && n->role == ROLE_STORAGE) {
+            out->nodes_up += n->live != LIVE_DOWN;
+            out->nodes_down += n->live == LIVE_DOWN;
+        }
+    }
+    out->tablets = c->tablet_count;
+    for (uint32_t i = 0; i < c->tablet_count; i++) {
+        out->tablets_degraded +=
+            c->tablets[i].config.in_sync.count < c->replicas;
+        out->tablets_headless += c->tablets[i].headless;
+    }
+}
