@@ -10,11 +10,11 @@
 #include <string.h>
 #include <time.h>
 
-#include <gmime/gmime.h>
 #include <sodium.h>
 
 #include "cloud/account.h"
 #include "cloud/context.h"
+#include "cloud/message.h"
 #include "cloud/store.h"
 
 #define DAY_MS (24ll * 3600 * 1000)
@@ -26,7 +26,7 @@ static void start_libraries(void)
 {
     if (sodium_init() < 0)
         abort();
-    g_mime_init();
+    message_init();
 }
 
 static bool domain_valid(const char *d)

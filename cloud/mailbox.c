@@ -338,7 +338,9 @@ enum status mailbox_raw_read(const struct cloud_op *op,
                          mailbox_message_row(raw->username, raw->uid).text,
                          "body", out);
     struct store_name row = mailbox_chunk_row(raw->username, raw->uid, i);
-    return store_get(op, row.text, row.text, "chunk", out);
+    struct kv_key key = kv_key_of(row.text, row.text, "chunk");
+    key.bulk = true;
+    return kv_get(cloud_kv(op->cloud), key, cloud_op_left(op), out);
 }
 
 enum status mailbox_read_raw(const struct cloud_op *op, const char *username,

@@ -14,6 +14,11 @@
 #define DECODE_STEP 8192
 #define NAME_MAX_BYTES 255
 
+void message_init(void)
+{
+    g_mime_init();
+}
+
 /* ---- transfer encodings ---- */
 
 static GMimeContentEncoding encoding_of(const struct mime_node *n)

@@ -15,6 +15,9 @@
 
 struct message;
 
+/* Once in a process, before anything else here; cloud_open() does it. */
+void message_init(void);
+
 /* Parses RAW, which is borrowed and must outlive the message. Never NULL. */
 struct message *message_parse(struct slice raw);
 void message_free(struct message *m);

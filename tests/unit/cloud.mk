@@ -1,0 +1,15 @@
+# Accounts, mailboxes, mail.
+CLOUD_FIXTURE = tests/unit/cloud_fixture.c tests/unit/cloud_fixture.h \
+    tests/support/local_kv.c tests/support/local_kv.h
+CLOUD_UNIT_LIBS = libcloud.a libkv.a libstorage.a libcommon.a $(UNIT_LIBS) \
+    $(GMIME_LIBS) $(CJSON_LIBS) $(SODIUM_LIBS) $(XXHASH_LIBS)
+
+check_PROGRAMS += unit_account
+unit_account_SOURCES = tests/unit/test_account.c $(CLOUD_FIXTURE)
+unit_account_LDADD = $(CLOUD_UNIT_LIBS)
+TESTS += unit_account
+
+check_PROGRAMS += unit_delivery
+unit_delivery_SOURCES = tests/unit/test_delivery.c $(CLOUD_FIXTURE)
+unit_delivery_LDADD = $(CLOUD_UNIT_LIBS)
+TESTS += unit_delivery
