@@ -28,5 +28,8 @@ libstorage_a_SOURCES = \
     storage/state_scan.c \
     storage/store.h \
     storage/tree.c storage/tree.h \
-    storage/wal.h \
-    storage/storaged_io.c storage/storaged_io.h
+    storage/storaged_io.c storage/storaged_io.h \
+    storage/wal.c storage/wal.h storage/wal_private.h \
+    storage/wal_record.c \
+    storage/wal_recover.c \
+    storage/wal_segment.c

@@ -1,0 +1,635 @@
+/*
+ * The log of a shard: a sequence of records at 64-bit positions that are
+ * never used twice, in segment files of one size (wal_segment.c).
+ *
+ * Normal course. wal_append() encodes the record into the group that is being
+ * collected. At the end of the loop's turn (a timer of zero), or when the
+ * fdatasync under way ends, the group is written with one write and one
+ * fdatasync; meanwhile the next one collects (R6, group commit without a
+ * timer). When it is done, on_synced() says so. One group is under way at a
+ * time, so whatever is on disk is a prefix of what was appended.
+ *
+ * Marks (R16). Each record carries a position that was known synced when it
+ * was appended. When nothing followed a synced group for 20 ms, a record that
+ * is only a mark is written; a clean stop ends with one. So recovery knows how
+ * far the log must be readable, and can tell a torn tail from damage
+ * (wal_recover.c). What a disk loses within these 20 ms of the last group
+ * looks like a torn tail.
+ *
+ * Segments. A record never spans two. Where the next one does not fit, a seal
+ * ends the segment, and the log goes on behind the header of the next, whose
+ * base is this one's end: so a position tells its place. Groups do not span
+ * segments either. If no segment file is ready, groups wait in memory; the
+ * disk being full is told by wal_has_room() before anything is appended, and
+ * never ends the process. Any other failure does: on_failed(), once, and from
+ * then on nothing is written (R18).
+ *
+ * Invariants: live segments are dense in sequence and base; synced <= end;
+ * all groups but the first begin where the one before them ends, or at the
+ * next segment's first record; the tail has room for a seal.
+ */
+#include "storage/wal_private.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- who needs what ---- */
+
+static size_t need_place(const struct wal *w, uint32_t tablet)
+{
+    size_t lo = 0, hi = w->needs_count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (w->needs[mid].tablet < tablet) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo;
+}
+
+void wal_need_from(struct wal *w, uint32_t tablet, uint64_t position)
+{
+    size_t at = need_place(w, tablet);
+    if (at < w->needs_count && w->needs[at].tablet == tablet) {
+        return;
+    }
+    if (w->needs_count == w->needs_cap) {
+        w->needs_cap = w->needs_cap == 0 ? 16 : 2 * w->needs_cap;
+        w->needs = xrealloc(w->needs, w->needs_cap * sizeof(*w->needs));
+    }
+    memmove(&w->needs[at + 1], &w->needs[at],
+            (w->needs_count - at) * sizeof(*w->needs));
+    w->needs[at] = (struct wal_need){tablet, position};
+    w->needs_count++;
+}
+
+bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
+                       uint64_t *position)
+{
+    const struct wal_need *oldest = NULL;
+    for (size_t i = 0; i < w->needs_count; i++) {
+        if (oldest == NULL || w->needs[i].position < oldest->position) {
+            oldest = &w->needs[i];
+        }
+    }
+    if (oldest == NULL) {
+        return false;
+    }
+    *tablet = oldest->tablet;
+    *position = oldest->position;
+    return true;
+}
+
+uint64_t wal_needed(const struct wal *w)
+{
+    uint32_t tablet;
+    uint64_t position;
+    if (!wal_oldest_tablet(w, &tablet, &position)) {
+        return w->end;
+    }
+    return position < w->end ? position : w->end;
+}
+
+void wal_release(struct wal *w, uint32_t tablet, uint64_t position)
+{
+    size_t at = need_place(w, tablet);
+    if (at == w->needs_count || w->needs[at].tablet != tablet) {
+        return;
+    }
+    if (position == UINT64_MAX) {
+        w->needs_count--;
+        memmove(&w->needs[at], &w->needs[at + 1],
+                (w->needs_count - at) * sizeof(*w->needs));
+    } else if (position > w->needs[at].position) {
+        w->needs[at].position = position;
+    }
+    wal_segments_free_old(w);
+    if (wal_segment_bind(w, wal_tail(w))) {
+        wal_pump(w);
+    }
+    wal_segments_tend(w);
+}
+
+/* ---- groups ---- */
+
+static struct wal_group *group_new(struct wal *w)
+{
+    struct wal_segment *tail = wal_tail(w);
+    struct wal_group *g = xcalloc(1, sizeof(*g));
+    g->wal = w;
+    g->data = w->spare_data;
+    w->spare_data = (struct buf){0};
+    buf_clear(&g->data);
+    g->sequence = tail->sequence;
+    g->start = w->end;
+    g->since_us = env_now_us(w->env);
+    if (w->end == tail->base + WAL_BLOCK) {
+        struct wal_header h;
+        wal_segment_header(w, tail, &h);
+        wal_header_encode(&g->data, &h);
+        g->start = tail->base;
+    }
+    g->end = w->end;
+    if (w->groups_tail == NULL) {
+        w->groups = g;
+    } else {
+        w->groups_tail->next = g;
+    }
+    w->groups_tail = g;
+    return g;
+}
+
+/* The group that may still grow. */
+static struct wal_group *group_open(struct wal *w)
+{
+    struct wal_group *g = w->groups_tail;
+    if (g != NULL && g != w->in_flight &&
+        g->sequence == wal_tail(w)->sequence) {
+        return g;
+    }
+    return group_new(w);
+}
+
+static void group_free(struct wal *w, struct wal_group *g)
+{
+    buf_free(&w->spare_data);
+    if (g->data.cap <= MIB(1)) {
+        w->spare_data = g->data;
+    } else {
+        buf_free(&g->data);
+    }
+    free(g);
+}
+
+/* Puts R at the end, where it is known to fit. */
+static void put_record(struct wal *w, struct wal_record *r)
+{
+    struct wal_group *g = group_open(w);
+    struct wal_stamp stamp = {w->o.start_counter, w->synced};
+    size_t before = g->data.len;
+    r->position = w->end;
+    wal_record_encode(&g->data, w->o.key, w->end, &stamp, r);
+    w->end += g->data.len - before;
+    w->queued += g->data.len - before;
+    g->bytes += g->data.len - before;
+    r->end = w->end;
+    g->end = w->end;
+    g->mark = stamp.mark;
+    w->stats.records++;
+    w->stats.bytes += g->data.len - before;
+}
+
+/* Bytes that records may still take in the tail, beside its seal. */
+static uint64_t tail_room(struct wal *w)
+{
+    const struct wal_segment *tail = wal_tail(w);
+    uint64_t end = tail->base + tail->size - WAL_BLOCK - WAL_RECORD_HEAD;
+    assert(w->end <= end);
+    return end - w->end;
+}
+
+static uint64_t segment_room(const struct wal *w)
+{
+    return w->o.segment_size - 2 * WAL_BLOCK - WAL_RECORD_HEAD;
+}
+
+static void roll(struct wal *w)
+{
+    struct wal_record seal = {.kind = (enum wal_kind)WAL_SEAL};
+    const struct wal_segment *tail = wal_tail(w);
+    put_record(w, &seal);
+    struct wal_segment next = {.sequence = tail->sequence + 1,
+                               .base = tail->base + tail->size,
+                               .size = w->o.segment_size};
+    wal_segments_add(&w->live, &next);
+    w->end = next.base + WAL_BLOCK;
+    w->groups_tail->end = w->end; /* so that a mark is always a place */
+    (void)wal_segment_bind(w, wal_tail(w));
+    wal_segments_tend(w);
+}
+
+static void arm_flush(struct wal *w)
+{
+    if (w->running && w->in_flight == NULL && !w->flush_armed) {
+        w->flush_armed = true;
+        env_timer_start(w->env, &w->flush, 0);
+    }
+}
+
+uint64_t wal_append(struct wal *w, struct wal_record *r)
+{
+    uint64_t size = wal_record_size(r->payload.len);
+    assert(r->payload.len <= WAL_PAYLOAD_MAX && size <= segment_room(w));
+    assert(!w->stopping || r->kind == WAL_MARK);
+    if (w->failed) {
+        r->position = r->end = w->end;
+        return w->end;
+    }
+    if (size > tail_room(w)) {
+        roll(w);
+    }
+    put_record(w, r);
+    if (r->kind != WAL_MARK) {
+        w->data_end = r->end;
+        wal_need_from(w, r->tablet, r->position);
+    }
+    arm_flush(w);
+    return r->end;
+}
+
+static void put_mark(struct wal *w)
+{
+    struct wal_record mark = {.kind = WAL_MARK, .seq = wal_needed(w)};
+    w->stats.marks++;
+    (void)wal_append(w, &mark);
+}
+
+/* ---- writing ---- */
+
+void wal_fail(struct wal *w, enum status why)
+{
+    if (w->failed) {
+        return;
+    }
+    w->failed = true;
+    w->why = why;
+    env_timer_stop(w->env, &w->flush);
+    env_timer_stop(w->env, &w->idle);
+    log_error(w->env->log, "wal", "failed", "status=%s synced=%llu",
+              status_name(why), (unsigned long long)w->synced);
+    if (w->o.on_failed != NULL) {
+        w->o.on_failed(w->o.ctx, why);
+    }
+}
+
+static void on_footer_written(struct env_io *io, enum status s)
+{
+    struct wal *w = io->data;
+    w->footer_busy = false;
+    if (s != ST_OK) {
+        wal_fail(w, s);
+    }
+    wal_pump(w);
+    wal_check_stopped(w);
+}
+
+/* The header's copy; the group's own sync makes it durable too. */
+static void write_footer(struct wal *w, const struct wal_group *g,
+                         const struct wal_segment *s)
+{
+    buf_clear(&w->footer);
+    buf_put(&w->footer, g->data.data, WAL_BLOCK);
+    w->footer_busy = true;
+    w->footer_io = (struct env_io){.done = on_footer_written, .data = w};
+    w->env->ops->file_write(s->file, s->size - WAL_BLOCK, buf_slice(&w->footer),
+                            false, &w->footer_io);
+}
+
+/* R16: the mark goes out 20 ms after the last synced group. */
+static void rest(struct wal *w)
+{
+    if (w->marked >= w->data_end || w->synced < w->data_end) {
+        return;
+    }
+    if (w->stopping) {
+        put_mark(w);
+    } else {
+        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+    }
+}
+
+/* G, the oldest, is on disk. */
+static void group_done(struct wal *w, struct wal_group *g)
+{
+    assert(g == w->groups);
+    w->groups = g->next;
+    if (w->groups == NULL) {
+        w->groups_tail = NULL;
+    }
+    w->synced = g->end;
+    w->marked = g->mark > w->marked ? g->mark : w->marked;
+    w->queued -= g->bytes;
+    w->stats.groups++;
+    group_free(w, g);
+}
+
+static void on_group_written(struct env_io *io, enum status s)
+{
+    struct wal_group *g = io->data;
+    struct wal *w = g->wal;
+    assert(g == w->in_flight);
+    w->in_flight = NULL;
+    if (s != ST_OK || w->failed) {
+        wal_fail(w, s);
+        wal_check_stopped(w);
+        return;
+    }
+    group_done(w, g);
+    wal_pump(w);
+    if (w->o.on_synced != NULL) {
+        w->o.on_synced(w->o.ctx, w->synced);
+    }
+    if (w->groups == NULL && !w->failed) {
+        rest(w);
+    }
+    wal_check_stopped(w);
+}
+
+static struct wal_segment *segment_of(struct wal *w, uint64_t sequence)
+{
+    for (size_t i = w->live.count; i-- > 0;) {
+        if (w->live.at[i].sequence == sequence) {
+            return &w->live.at[i];
+        }
+    }
+    return NULL;
+}
+
+void wal_pump(struct wal *w)
+{
+    struct wal_group *g = w->groups;
+    if (w->failed || w->in_flight != NULL || w->footer_busy || g == NULL) {
+        return;
+    }
+    struct wal_segment *s = segment_of(w, g->sequence);
+    assert(s != NULL);
+    if (!wal_segment_bind(w, s)) {
+        wal_segments_tend(w);
+        return;
+    }
+    env_timer_stop(w->env, &w->idle);
+    w->in_flight = g;
+    if (g->start == s->base) {
+        write_footer(w, g, s);
+    }
+    g->io = (struct env_io){.done = on_group_written, .data = g};
+    w->env->ops->file_write(s->file, g->start - s->base, buf_slice(&g->data),
+                            true, &g->io);
+    wal_segments_tend(w);
+}
+
+enum status wal_mark_now(struct wal *w, struct err *err)
+{
+    const struct env_ops *ops = w->env->ops;
+    put_mark(w);
+    while (w->groups != NULL) {
+        struct wal_group *g = w->groups;
+        struct wal_segment *s = segment_of(w, g->sequence);
+        enum status st = ST_OK;
+        if (!wal_segment_bind(w, s)) {
+            st = wal_segment_make_now(w, s, err);
+            if (st != ST_OK) {
+                return st;
+            }
+        }
+        if (g->start == s->base) {
+            st = ops->file_write_now(s->file, s->size - WAL_BLOCK,
+                                     slice_make(g->data.data, WAL_BLOCK));
+        }
+        if (st == ST_OK) {
+            st = ops->file_write_now(s->file, g->start - s->base,
+                                     buf_slice(&g->data));
+        }
+        if (st != ST_OK) {
+            return err_set(err, st, "log: cannot write: %s", status_text(st));
+        }
+        group_done(w, g);
+    }
+    return ST_OK;
+}
+
+static void on_flush(struct env_timer *t)
+{
+    struct wal *w = t->data;
+    w->flush_armed = false;
+    wal_pump(w);
+    wal_segments_tend(w);
+}
+
+static void on_idle(struct env_timer *t)
+{
+    struct wal *w = t->data;
+    if (w->groups == NULL && w->marked < w->data_end && !w->failed) {
+        put_mark(w);
+    }
+}
+
+static void on_stop_timer(struct env_timer *t)
+{
+    wal_check_stopped(t->data);
+}
+
+void wal_begin_running(struct wal *w)
+{
+    w->running = true;
+    w->flush = (struct env_timer){.fn = on_flush, .data = w};
+    w->idle = (struct env_timer){.fn = on_idle, .data = w};
+    w->stop = (struct env_timer){.fn = on_stop_timer, .data = w};
+    arm_flush(w); /* makes the first spare segment, too */
+}
+
+/* ---- room ---- */
+
+/* Records go one after another, and two segments in a row are filled more
+ * than half; what is appended unasked (commits, epochs, cuts) keeps an eighth
+ * of the last segment. */
+bool wal_has_room(struct wal *w, size_t bytes)
+{
+    uint64_t room = segment_room(w), reserve = room / 8;
+    if (w->failed || w->stopping || w->queued + bytes > WAL_QUEUE_MAX) {
+        return false;
+    }
+    if (!w->maker.no_space) {
+        return true;
+    }
+    uint64_t ready = w->spare.count;
+    if (wal_tail(w)->file != NULL && bytes + reserve <= tail_room(w)) {
+        return true;
+    }
+    uint64_t wanted = 2 * ((bytes + reserve + room - 1) / room) - 1;
+    return wal_tail(w)->file != NULL && ready >= wanted;
+}
+
+/* ---- reading back ---- */
+
+static enum status read_queued(const struct wal *w, uint64_t position,
+                               struct wal_record *r, struct wal_stamp *stamp)
+{
+    for (const struct wal_group *g = w->groups; g != NULL; g = g->next) {
+        if (position >= g->start && position - g->start < g->data.len) {
+            size_t at = (size_t)(position - g->start);
+            struct slice bytes =
+                slice_make(g->data.data + at, g->data.len - at);
+            return wal_record_decode(bytes, w->o.key, position, stamp, r)
+                       ? ST_OK
+                       : ST_CORRUPT;
+        }
+    }
+    return ST_CORRUPT;
+}
+
+/* Reads the whole record into OUT behind what is there. */
+static enum status read_file(struct wal *w, const struct wal_segment *s,
+                             uint64_t position, struct buf *out)
+{
+    const struct env_ops *ops = w->env->ops;
+    uint64_t offset = position - s->base, size;
+    uint8_t *to = buf_reserve(out, WAL_RECORD_HEAD);
+    size_t got = 0;
+    if (to == NULL) {
+        return ST_TOO_LARGE;
+    }
+    enum status st = ops->file_read(s->file, offset, to, WAL_RECORD_HEAD, &got);
+    if (st != ST_OK) {
+        return st;
+    }
+    if (!wal_record_head(slice_make(to, got), w->o.key, position, &size) ||
+        offset + size > s->size) {
+        return ST_CORRUPT;
+    }
+    to = buf_reserve(out, (size_t)size);
+    if (to == NULL) {
+        return ST_TOO_LARGE;
+    }
+    st = ops->file_read(s->file, offset, to, (size_t)size, &got);
+    if (st == ST_OK) {
+        out->len += got;
+    }
+    return st;
+}
+
+enum status wal_read(struct wal *w, uint64_t position, struct wal_record *r,
+                     struct buf *out)
+{
+    struct wal_stamp stamp;
+    struct wal_record x;
+    size_t before = out->len;
+    const struct wal_segment *s = NULL;
+    for (size_t i = 0; i < w->live.count; i++) {
+        if (position >= w->live.at[i].base) {
+            s = &w->live.at[i];
+        }
+    }
+    if (s == NULL) {
+        return ST_GONE;
+    }
+    if (position < w->synced && s->file == NULL) {
+        return ST_CORRUPT;
+    }
+    if (position >= w->synced) {
+        enum status st = read_queued(w, position, &x, &stamp);
+        if (st != ST_OK) {
+            return st;
+        }
+        buf_put_slice(out, x.payload);
+    } else {
+        enum status st = read_file(w, s, position, out);
+        struct slice all = buf_slice(out);
+        if (st == ST_OK &&
+            !wal_record_decode(slice_make(all.data + before, all.len - before),
+                               w->o.key, position, &stamp, &x)) {
+            st = ST_CORRUPT;
+        }
+        if (st != ST_OK) {
+            out->len = before;
+            return st;
+        }
+        memmove(out->data + before, x.payload.data, x.payload.len);
+        out->len = before + x.payload.len;
+    }
+    if (out->full) {
+        return ST_TOO_LARGE;
+    }
+    x.payload = slice_make(out->data + before, x.payload.len);
+    *r = x;
+    return ST_OK;
+}
+
+/* ---- ending ---- */
+
+void wal_check_stopped(struct wal *w)
+{
+    if (!w->stopping || w->stopped || w->in_flight != NULL || w->footer_busy ||
+        w->maker.busy || w->removals > 0) {
+        return;
+    }
+    if (!w->failed && (w->groups != NULL || w->marked < w->data_end)) {
+        if (!wal_waits(w) || !w->maker.no_space) {
+            return;
+        }
+        w->failed = true; /* what waits for space was never acknowledged */
+        w->why = ST_NO_SPACE;
+    }
+    w->stopped = true;
+    w->on_stopped(w->stop_ctx, w->failed ? w->why : ST_OK);
+}
+
+void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx)
+{
+    assert(!w->stopping);
+    w->stopping = true;
+    w->on_stopped = done;
+    w->stop_ctx = ctx;
+    env_timer_stop(w->env, &w->maker.retry);
+    env_timer_stop(w->env, &w->idle);
+    if (w->groups == NULL && !w->failed) {
+        rest(w);
+    }
+    env_timer_start(w->env, &w->stop, 0);
+}
+
+void wal_close(struct wal *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    env_timer_stop(w->env, &w->flush);
+    env_timer_stop(w->env, &w->idle);
+    env_timer_stop(w->env, &w->stop);
+    wal_segments_close(w);
+    while (w->groups != NULL) {
+        struct wal_group *next = w->groups->next;
+        buf_free(&w->groups->data);
+        free(w->groups);
+        w->groups = next;
+    }
+    buf_free(&w->spare_data);
+    buf_free(&w->footer);
+    free(w->needs);
+    free(w);
+}
+
+/* ---- figures ---- */
+
+uint64_t wal_begin(const struct wal *w)
+{
+    return w->live.at[0].base;
+}
+
+uint64_t wal_end(const struct wal *w)
+{
+    return w->end;
+}
+
+uint64_t wal_synced(const struct wal *w)
+{
+    return w->synced;
+}
+
+uint64_t wal_size(const struct wal *w)
+{
+    return w->end - wal_needed(w);
+}
+
+int64_t wal_pending_age_us(const struct wal *w)
+{
+    return w->groups == NULL ? 0 : env_now_us(w->env) - w->groups->since_us;
+}
+
+void wal_get_stats(const struct wal *w, struct wal_stats *out)
+{
+    *out = w->stats;
+}

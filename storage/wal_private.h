@@ -1,0 +1,186 @@
+/*
+ * What the files of the log share; nobody else includes it.
+ *   wal.c          design; appending, groups, marks, releasing, stopping
+ *   wal_record.c   one record's bytes
+ *   wal_segment.c  segment files: headers, spare ones, making, reusing
+ *   wal_recover.c  opening: R16
+ */
+#ifndef STORAGE_WAL_PRIVATE_H
+#define STORAGE_WAL_PRIVATE_H
+
+#include "storage/wal.h"
+
+#define WAL_FORMAT 1u
+#define WAL_BLOCK 4096u     /* header at a segment's start, copy at its end */
+#define WAL_RECORD_HEAD 80u /* and, being without payload, a whole seal */
+#define WAL_SEAL 8          /* a segment's last record: go on in the next */
+#define WAL_MARK_AFTER_US (20 * 1000)
+#define WAL_QUEUE_MAX MIB(64) /* appended and waiting for the disk */
+#define WAL_FILE_MAX 64       /* a file's name, folder included */
+#define WAL_SPARE_MIN 1       /* free segments: always made ready ... */
+#define WAL_SPARE_MAX 4       /* ... and more are given back */
+
+_Static_assert(WAL_RECORD_HEAD + 8 <= WAL_RECORD_OVERHEAD,
+               "a record's head and padding");
+
+/* ---- wal_record.c ---- */
+
+/* What is in a record besides struct wal_record. */
+struct wal_stamp {
+    uint64_t counter; /* start counter of the process that wrote it */
+    uint64_t mark;    /* a position known synced (R16) */
+};
+
+/* Bytes that a record with LEN of payload takes. */
+uint64_t wal_record_size(size_t len);
+/* Appends R as the record at POSITION. */
+void wal_record_encode(struct buf *out, const uint64_t key[2],
+                       uint64_t position, const struct wal_stamp *stamp,
+                       const struct wal_record *r);
+/* True if BYTES begin with a whole valid record of POSITION; R's payload
+ * points into BYTES. */
+bool wal_record_decode(struct slice bytes, const uint64_t key[2],
+                       uint64_t position, struct wal_stamp *stamp,
+                       struct wal_record *r);
+/* True if BYTES begin with the head of a record of POSITION; *SIZE is that of
+ * the whole record, which may be torn. */
+bool wal_record_head(struct slice bytes, const uint64_t key[2],
+                     uint64_t position, uint64_t *size);
+
+/* ---- segments ---- */
+
+struct wal_header {
+    struct id128 cluster, store;
+    uint32_t node, shard;
+    uint64_t sequence; /* dense, from 1 */
+    uint64_t base;     /* position of its first byte */
+    uint64_t size;     /* of the file */
+    uint64_t begin;    /* oldest position needed when it was begun */
+    uint64_t counter;
+};
+
+struct wal_segment {
+    uint32_t slot;     /* number in the file's name */
+    uint64_t sequence; /* free ones: of their former life; 0: none */
+    uint64_t base;
+    uint64_t size;
+    struct env_file *file; /* NULL: waits for one, or is lost */
+    bool unfit;            /* damaged: never used again */
+};
+
+struct wal_segments {
+    struct wal_segment *at; /* ascending sequence */
+    size_t count, cap;
+};
+
+/* Makes a spare segment out of sight of the loop. */
+struct wal_maker {
+    bool busy;
+    bool no_space;         /* the disk was full when it last tried */
+    struct env_file *file; /* temporary one */
+    uint64_t done;         /* bytes of zeros written */
+    uint8_t *zeros;
+    uint32_t slot;
+    struct env_io io;
+    struct env_timer retry;
+};
+
+void wal_header_encode(struct buf *out, const struct wal_header *h);
+/* ST_OK; ST_CORRUPT: no header; ST_VERSION: a newer format. */
+enum status wal_header_decode(struct slice block,
+                              struct wal_header *out) MUST_CHECK;
+
+void wal_segments_add(struct wal_segments *s, const struct wal_segment *x);
+void wal_segments_erase(struct wal_segments *s, size_t at);
+/* Where appending goes on. */
+struct wal_segment *wal_tail(struct wal *w);
+void wal_file_name(const struct wal *w, uint32_t slot, char out[WAL_FILE_MAX]);
+/* Header of S as it would be written now. */
+void wal_segment_header(const struct wal *w, const struct wal_segment *s,
+                        struct wal_header *out);
+/* True if the tail has no file yet. */
+bool wal_waits(struct wal *w);
+/* Gives S a file if there is a free one. */
+bool wal_segment_bind(struct wal *w, struct wal_segment *s);
+/* Moves live segments that nobody needs to the free ones. */
+void wal_segments_free_old(struct wal *w);
+/* Sees to it that there are spare ones, and not too many. */
+void wal_segments_tend(struct wal *w);
+/* Makes a segment file at once, durably; for start-up. */
+enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
+                                 struct err *err) MUST_CHECK;
+void wal_segments_close(struct wal *w);
+
+/* ---- the log ---- */
+
+/* Records that one write and one fdatasync make durable. */
+struct wal_group {
+    struct wal_group *next;
+    struct buf data;
+    uint64_t sequence; /* of its segment */
+    uint64_t start;    /* position of DATA's first byte */
+    uint64_t end;
+    uint64_t mark;    /* greatest that its records carry */
+    uint64_t bytes;   /* of records */
+    int64_t since_us; /* first append */
+    struct env_io io;
+    struct wal *wal;
+};
+
+/* A tablet that needs the log from POSITION on. */
+struct wal_need {
+    uint32_t tablet;
+    uint64_t position;
+};
+
+struct wal {
+    struct env *env;
+    struct wal_options o;
+    char folder[WAL_FILE_MAX / 2];
+    struct wal_segments live, spare;
+    uint32_t next_slot;
+    struct wal_maker maker;
+    uint32_t removals; /* under way */
+
+    uint64_t end;      /* of what was appended */
+    uint64_t synced;   /* on disk up to here */
+    uint64_t marked;   /* greatest mark on disk */
+    uint64_t data_end; /* end of the last record that is no mark */
+    struct wal_group *groups, *groups_tail; /* oldest first */
+    struct wal_group *in_flight;            /* groups, if it is being written */
+    uint64_t queued;                        /* bytes in groups */
+    struct buf spare_data;                  /* memory for the next group */
+    struct buf footer;                      /* being written */
+    struct env_io footer_io;
+    bool footer_busy;
+
+    struct wal_need *needs; /* sorted by tablet */
+    size_t needs_count, needs_cap;
+
+    struct env_timer flush, idle, stop;
+    bool running, flush_armed;
+    bool failed;
+    enum status why;
+    bool stopping, stopped;
+    void (*on_stopped)(void *ctx, enum status s);
+    void *stop_ctx;
+    struct wal_stats stats;
+};
+
+/* Writes a mark that says that all before it is synced, and syncs it; for
+ * start-up. */
+enum status wal_mark_now(struct wal *w, struct err *err) MUST_CHECK;
+/* The log is open: timers may run. */
+void wal_begin_running(struct wal *w);
+/* Writes the oldest group if none is being written. */
+void wal_pump(struct wal *w);
+/* R18: final. */
+void wal_fail(struct wal *w, enum status why);
+/* Answers wal_stop() once nothing is under way. */
+void wal_check_stopped(struct wal *w);
+/* TABLET has a record at POSITION. */
+void wal_need_from(struct wal *w, uint32_t tablet, uint64_t position);
+/* First position that anybody needs. */
+uint64_t wal_needed(const struct wal *w);
+
+#endif

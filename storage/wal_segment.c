@@ -1,0 +1,421 @@
+/*
+ * Segment files, `wal-000001.log` and so on. A file keeps its name for life;
+ * what it is at present stands in its header: the first block (4 KiB), and
+ * once more in the last, so that one rotten block hides no segment.
+ *
+ * Header: u64 magic, u32 format, u32 node, u32 shard, u32 zero, cluster id,
+ * store id, u64 sequence, base, size, begin, start counter, u64 XXH3-64 of all
+ * before. It is written together with the segment's first group.
+ *
+ * New files are filled with zeros under a temporary name and published, all
+ * beside the loop; so a segment in use never grows, and a full disk is met
+ * here, where nothing is lost by it: wal_has_room() says no, and a timer
+ * tries again. A file under a segment's name always has its full size: a
+ * shorter one is damage.
+ * A segment that nobody needs becomes a spare one. The one with the lowest
+ * sequence is used, or removed, first: so those that still hold old records
+ * are always a run that ends where the live ones begin, and recovery never
+ * takes one that was reused for a gap.
+ */
+#include "storage/wal_private.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define MAGIC UINT64_C(0x314c41574e4e4550) /* "PENNWAL1" */
+#define HEADER_LEN 112
+#define ZEROS KIB(256)
+#define RETRY_US (1000 * 1000)
+
+/* ---- headers ---- */
+
+void wal_header_encode(struct buf *out, const struct wal_header *h)
+{
+    size_t start = out->len;
+    buf_put_u64(out, MAGIC);
+    buf_put_u32(out, WAL_FORMAT);
+    buf_put_u32(out, h->node);
+    buf_put_u32(out, h->shard);
+    buf_put_u32(out, 0);
+    buf_put(out, h->cluster.b, sizeof(h->cluster.b));
+    buf_put(out, h->store.b, sizeof(h->store.b));
+    buf_put_u64(out, h->sequence);
+    buf_put_u64(out, h->base);
+    buf_put_u64(out, h->size);
+    buf_put_u64(out, h->begin);
+    buf_put_u64(out, h->counter);
+    buf_put_u64(out, XXH3_64bits(out->data + start, out->len - start));
+    size_t used = out->len - start;
+    assert(used <= WAL_BLOCK);
+    memset(buf_reserve(out, WAL_BLOCK - used), 0, WAL_BLOCK - used);
+    out->len += WAL_BLOCK - used;
+}
+
+static struct id128 get_id(struct cursor *c)
+{
+    struct id128 id = {{0}};
+    struct slice s = cursor_bytes(c, sizeof(id.b));
+    if (s.len == sizeof(id.b)) {
+        memcpy(id.b, s.data, sizeof(id.b));
+    }
+    return id;
+}
+
+enum status wal_header_decode(struct slice block, struct wal_header *out)
+{
+    struct cursor c = cursor_of(block);
+    struct wal_header h;
+    if (cursor_u64(&c) != MAGIC) {
+        return ST_CORRUPT;
+    }
+    uint32_t format = cursor_u32(&c);
+    h.node = cursor_u32(&c);
+    h.shard = cursor_u32(&c);
+    (void)cursor_u32(&c);
+    h.cluster = get_id(&c);
+    h.store = get_id(&c);
+    h.sequence = cursor_u64(&c);
+    h.base = cursor_u64(&c);
+    h.size = cursor_u64(&c);
+    h.begin = cursor_u64(&c);
+    h.counter = cursor_u64(&c);
+    size_t covered = block.len - cursor_left(&c);
+    uint64_t check = cursor_u64(&c);
+    if (c.bad || XXH3_64bits(block.data, covered) != check) {
+        return ST_CORRUPT;
+    }
+    if (format > WAL_FORMAT) {
+        return ST_VERSION;
+    }
+    if (h.size < 2 * WAL_BLOCK || h.size % WAL_BLOCK != 0 || h.base % 8 != 0 ||
+        h.sequence == 0) {
+        return ST_CORRUPT;
+    }
+    *out = h;
+    return ST_OK;
+}
+
+void wal_segment_header(const struct wal *w, const struct wal_segment *s,
+                        struct wal_header *out)
+{
+    uint64_t needed = wal_needed(w);
+    uint64_t begin = needed < w->synced ? needed : w->synced;
+    *out = (struct wal_header){
+        .cluster = w->o.cluster,
+        .store = w->o.store,
+        .node = w->o.node,
+        .shard = w->o.shard,
+        .sequence = s->sequence,
+        .base = s->base,
+        .size = s->size,
+        .begin = begin < s->base ? begin : s->base,
+        .counter = w->o.start_counter,
+    };
+}
+
+/* ---- lists ---- */
+
+void wal_segments_add(struct wal_segments *s, const struct wal_segment *x)
+{
+    if (s->count == s->cap) {
+        s->cap = s->cap == 0 ? 8 : 2 * s->cap;
+        s->at = xrealloc(s->at, s->cap * sizeof(*s->at));
+    }
+    size_t i = s->count++;
+    for (; i > 0 && s->at[i - 1].sequence > x->sequence; i--) {
+        s->at[i] = s->at[i - 1];
+    }
+    s->at[i] = *x;
+}
+
+void wal_segments_erase(struct wal_segments *s, size_t at)
+{
+    assert(at < s->count);
+    s->count--;
+    memmove(&s->at[at], &s->at[at + 1], (s->count - at) * sizeof(*s->at));
+}
+
+struct wal_segment *wal_tail(struct wal *w)
+{
+    assert(w->live.count > 0);
+    return &w->live.at[w->live.count - 1];
+}
+
+static void name_of(const struct wal *w, const char *leaf,
+                    char out[WAL_FILE_MAX])
+{
+    int n = snprintf(out, WAL_FILE_MAX, "%s%s%s", w->folder,
+                     w->folder[0] != '\0' ? "/" : "", leaf);
+    assert(n > 0 && n < WAL_FILE_MAX);
+}
+
+void wal_file_name(const struct wal *w, uint32_t slot, char out[WAL_FILE_MAX])
+{
+    char leaf[32];
+    snprintf(leaf, sizeof(leaf), "wal-%06u.log", slot);
+    name_of(w, leaf, out);
+}
+
+bool wal_waits(struct wal *w)
+{
+    return wal_tail(w)->file == NULL;
+}
+
+bool wal_segment_bind(struct wal *w, struct wal_segment *s)
+{
+    for (size_t i = 0; i < w->spare.count && s->file == NULL; i++) {
+        const struct wal_segment *x = &w->spare.at[i];
+        if (x->size == s->size) {
+            s->slot = x->slot;
+            s->file = x->file;
+            w->stats.segments_reused += x->sequence != 0;
+            wal_segments_erase(&w->spare, i);
+        }
+    }
+    return s->file != NULL;
+}
+
+void wal_segments_free_old(struct wal *w)
+{
+    uint64_t needed = wal_needed(w);
+    while (w->live.count > 1) {
+        struct wal_segment s = w->live.at[0];
+        uint64_t end = s.base + s.size;
+        if (end > needed || end > w->synced) {
+            return;
+        }
+        wal_segments_erase(&w->live, 0);
+        s.size = s.unfit ? 0 : s.size; /* 0: tending removes it */
+        if (s.file != NULL) {
+            wal_segments_add(&w->spare, &s);
+        }
+    }
+}
+
+void wal_segments_close(struct wal *w)
+{
+    struct wal_segments *lists[] = {&w->live, &w->spare};
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t k = 0; k < lists[i]->count; k++) {
+            if (lists[i]->at[k].file != NULL) {
+                w->env->ops->file_close(lists[i]->at[k].file);
+            }
+        }
+        free(lists[i]->at);
+    }
+    if (w->maker.file != NULL) {
+        w->env->ops->file_close(w->maker.file);
+    }
+    free(w->maker.zeros);
+    env_timer_stop(w->env, &w->maker.retry);
+}
+
+/* ---- making, beside the loop ---- */
+
+static void maker_step(struct wal *w);
+
+static void maker_end(struct wal *w)
+{
+    struct wal_maker *m = &w->maker;
+    if (m->file != NULL) {
+        w->env->ops->file_close(m->file);
+        m->file = NULL;
+    }
+    free(m->zeros);
+    m->zeros = NULL;
+    m->busy = false;
+}
+
+static void on_retry(struct env_timer *t)
+{
+    wal_segments_tend(t->data);
+}
+
+/* A full disk is no failure: what is written here is nobody's data. */
+static void maker_failed(struct wal *w, enum status s)
+{
+    maker_end(w);
+    if (s != ST_NO_SPACE) {
+        wal_fail(w, s);
+    } else {
+        if (!w->maker.no_space) {
+            log_warn(w->env->log, "wal", "no_space",
+                     "segment_size=%llu action=refuse_writes",
+                     (unsigned long long)w->o.segment_size);
+        }
+        w->maker.no_space = true;
+        w->maker.retry.fn = on_retry;
+        w->maker.retry.data = w;
+        if (!w->stopping) {
+            env_timer_start(w->env, &w->maker.retry, RETRY_US);
+        }
+    }
+    wal_check_stopped(w);
+}
+
+static void on_zeros_written(struct env_io *io, enum status s)
+{
+    struct wal *w = io->data;
+    if (s != ST_OK) {
+        maker_failed(w, s);
+        return;
+    }
+    uint64_t left = w->o.segment_size - w->maker.done;
+    w->maker.done += left < ZEROS ? left : ZEROS;
+    maker_step(w);
+}
+
+static void on_published(struct env_io *io, enum status s)
+{
+    struct wal *w = io->data;
+    char name[WAL_FILE_MAX];
+    struct wal_segment made = {.slot = w->maker.slot,
+                               .size = w->o.segment_size};
+    wal_file_name(w, made.slot, name);
+    if (s == ST_OK) {
+        s = w->env->ops->file_open(w->env, name, 0, &made.file);
+    }
+    if (s != ST_OK) {
+        maker_failed(w, s);
+        return;
+    }
+    maker_end(w);
+    w->maker.no_space = false;
+    w->next_slot = made.slot + 1;
+    w->stats.segments_made++;
+    wal_segments_add(&w->spare, &made);
+    wal_segments_tend(w);
+    wal_pump(w);
+    wal_check_stopped(w);
+}
+
+static void maker_step(struct wal *w)
+{
+    struct wal_maker *m = &w->maker;
+    char temporary[WAL_FILE_MAX], name[WAL_FILE_MAX];
+    uint64_t left = w->o.segment_size - m->done;
+    if ((w->stopping && !wal_waits(w)) || w->failed) {
+        maker_end(w);
+        wal_check_stopped(w);
+        return;
+    }
+    m->io = (struct env_io){.data = w};
+    if (left > 0) {
+        size_t len = left < ZEROS ? (size_t)left : ZEROS;
+        m->io.done = on_zeros_written;
+        w->env->ops->file_write(m->file, m->done, slice_make(m->zeros, len),
+                                false, &m->io);
+        return;
+    }
+    w->env->ops->file_close(m->file);
+    m->file = NULL;
+    name_of(w, "wal-new.tmp", temporary);
+    wal_file_name(w, m->slot, name);
+    m->io.done = on_published;
+    w->env->ops->file_publish(w->env, temporary, name, &m->io);
+}
+
+static void maker_start(struct wal *w)
+{
+    struct wal_maker *m = &w->maker;
+    char temporary[WAL_FILE_MAX];
+    uint64_t room;
+    m->busy = true;
+    m->slot = w->next_slot;
+    m->done = 0;
+    name_of(w, "wal-new.tmp", temporary);
+    enum status s = w->env->ops->disk_free(w->env, &room);
+    if (s == ST_OK && room < w->o.segment_size + w->o.segment_size / 4) {
+        s = ST_NO_SPACE; /* leaves something for checkpoints */
+    }
+    if (s == ST_OK) {
+        s = w->env->ops->file_open(w->env, temporary, ENV_CREATE, &m->file);
+    }
+    if (s != ST_OK) {
+        maker_failed(w, s);
+        return;
+    }
+    m->zeros = xcalloc(1, ZEROS);
+    maker_step(w);
+}
+
+/* ---- giving back ---- */
+
+struct removal {
+    struct env_io io;
+    struct wal *wal;
+};
+
+static void on_removed(struct env_io *io, enum status s)
+{
+    struct wal *w = ((struct removal *)io->data)->wal;
+    w->removals--;
+    free(io->data);
+    if (s != ST_OK) {
+        log_warn(w->env->log, "wal", "remove_failed", "status=%s",
+                 status_name(s));
+    }
+    wal_check_stopped(w);
+}
+
+static void remove_spare(struct wal *w, size_t at)
+{
+    char name[WAL_FILE_MAX];
+    struct removal *r = xcalloc(1, sizeof(*r));
+    wal_file_name(w, w->spare.at[at].slot, name);
+    w->env->ops->file_close(w->spare.at[at].file);
+    wal_segments_erase(&w->spare, at);
+    r->io = (struct env_io){.done = on_removed, .data = r};
+    r->wal = w;
+    w->removals++;
+    w->env->ops->file_remove(w->env, name, &r->io);
+}
+
+void wal_segments_tend(struct wal *w)
+{
+    if (!w->running || w->failed || (w->stopping && !wal_waits(w))) {
+        return;
+    }
+    for (size_t i = w->spare.count; i-- > 0;) {
+        if (w->spare.at[i].size != w->o.segment_size) {
+            remove_spare(w, i); /* made under another configuration */
+        }
+    }
+    while (w->spare.count > WAL_SPARE_MAX) {
+        remove_spare(w, 0);
+    }
+    if ((wal_waits(w) || w->spare.count < WAL_SPARE_MIN) && !w->maker.busy) {
+        maker_start(w);
+    }
+}
+
+/* ---- at start-up ---- */
+
+enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
+                                 struct err *err)
+{
+    char name[WAL_FILE_MAX];
+    struct wal_header h;
+    struct buf b = {0};
+    s->slot = w->next_slot++;
+    wal_file_name(w, s->slot, name);
+    wal_segment_header(w, s, &h);
+    wal_header_encode(&b, &h);
+    size_t zeros = (size_t)s->size - b.len;
+    memset(buf_reserve(&b, zeros), 0, zeros);
+    b.len += zeros;
+    enum status status = w->env->ops->file_put(w->env, name, buf_slice(&b));
+    buf_free(&b);
+    if (status == ST_OK) {
+        status = w->env->ops->file_open(w->env, name, 0, &s->file);
+    }
+    if (status != ST_OK) {
+        return err_set(err, status, "%s: cannot make a log segment: %s", name,
+                       status_text(status));
+    }
+    w->stats.segments_made++;
+    return ST_OK;
+}
