@@ -80,6 +80,7 @@ static void put_daemon(const struct local *l, unsigned number,
     buf_printf(out, "status_listen = 127.0.0.1:%u\n", d->status_port);
     if (strcmp(d->kind, "coordinator") == 0) {
         buf_printf(out, "listen = 127.0.0.1:%u\n", b + 200 + n);
+        buf_printf(out, "initial_nodes = %u\n", l->shape.nodes);
         buf_printf(out, "data_dir = %s/data/%s\n", l->dir, d->name);
     } else if (strcmp(d->kind, "storage") == 0) {
         buf_printf(out, "listen = 127.0.0.1:%u\n", b + 300 + n);
