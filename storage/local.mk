@@ -26,7 +26,7 @@ libstorage_a_SOURCES = \
     storage/state_apply.c \
     storage/state_clients.c \
     storage/state_scan.c \
-    storage/store.h \
+    storage/store.c storage/store.h \
     storage/tree.c storage/tree.h \
     storage/storaged_io.c storage/storaged_io.h \
     storage/wal.c storage/wal.h storage/wal_private.h \

@@ -1,0 +1,254 @@
+/*
+ * Two files, `store` and `store.copy`, hold the same 104 bytes:
+ *
+ *   0   8  "PENNSTOR"             40  16  cluster id, zeros while unknown
+ *   8   4  format version         56  16  record key (R16)
+ *   12  4  node                   72   8  start counter (R5)
+ *   16  4  shards                 80  16  zeros
+ *   20  4  zeros                  96   8  XXH3-64 of the 96 bytes before
+ *   24  16 store id
+ *
+ * Each is replaced as a whole, the copy after the first: whatever a crash or
+ * a bad sector leaves, one of them is whole, and the greater counter counts.
+ * A counter that was ever used is on disk before anything else is done with
+ * it, so it never comes again.
+ */
+#include "storage/store.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define STORE_BYTES 104
+#define STORE_MAGIC "PENNSTOR"
+
+static const char *const files[] = {"store", "store.copy"};
+
+void store_shard_folder(uint32_t shard, char out[STORE_FOLDER_MAX])
+{
+    (void)snprintf(out, STORE_FOLDER_MAX, "shard-%02u", (unsigned)shard % 100);
+}
+
+static void encode(const struct store *s, struct buf *out)
+{
+    static const uint8_t zeros[16];
+    buf_put(out, STORE_MAGIC, 8);
+    buf_put_u32(out, STORE_FORMAT);
+    buf_put_u32(out, s->node);
+    buf_put_u32(out, s->shards);
+    buf_put_u32(out, 0);
+    buf_put(out, s->id.b, sizeof(s->id.b));
+    buf_put(out, s->cluster.b, sizeof(s->cluster.b));
+    buf_put_u64(out, s->record_key[0]);
+    buf_put_u64(out, s->record_key[1]);
+    buf_put_u64(out, s->incarnation.counter);
+    buf_put(out, zeros, sizeof(zeros));
+    buf_put_u64(out, XXH3_64bits(out->data, out->len));
+}
+
+static void get_id(struct cursor *c, struct id128 *out)
+{
+    struct slice s = cursor_bytes(c, sizeof(out->b));
+    if (s.len == sizeof(out->b)) {
+        memcpy(out->b, s.data, s.len);
+    }
+}
+
+/* ST_CORRUPT: not a whole store file; ST_VERSION: a newer format. */
+static enum status decode(struct slice text, struct store *out,
+                          uint32_t *format)
+{
+    struct cursor c = cursor_of(text);
+    struct slice magic = cursor_bytes(&c, 8);
+    if (c.bad || !slice_equal(magic, slice_of(STORE_MAGIC))) {
+        return ST_CORRUPT;
+    }
+    *format = cursor_u32(&c);
+    if (*format > STORE_FORMAT) {
+        return ST_VERSION;
+    }
+    out->node = cursor_u32(&c);
+    out->shards = cursor_u32(&c);
+    (void)cursor_u32(&c);
+    get_id(&c, &out->id);
+    get_id(&c, &out->cluster);
+    out->record_key[0] = cursor_u64(&c);
+    out->record_key[1] = cursor_u64(&c);
+    out->incarnation.counter = cursor_u64(&c);
+    (void)cursor_bytes(&c, 16);
+    uint64_t sum = cursor_u64(&c);
+    if (c.bad || text.len != STORE_BYTES ||
+        sum != XXH3_64bits(text.data, STORE_BYTES - 8)) {
+        return ST_CORRUPT;
+    }
+    return ST_OK;
+}
+
+static enum status read_file(struct env *env, const char *name,
+                             struct store *out, struct err *err)
+{
+    struct env_file *f;
+    uint8_t text[STORE_BYTES + 1];
+    size_t got = 0;
+    uint32_t format = 0;
+    enum status s = env->ops->file_open(env, name, ENV_READONLY, &f);
+    if (s != ST_OK) {
+        return s;
+    }
+    s = env->ops->file_read(f, 0, text, sizeof(text), &got);
+    env->ops->file_close(f);
+    if (s == ST_OK) {
+        s = decode(slice_make(text, got), out, &format);
+    }
+    if (s == ST_VERSION) {
+        err_set(err, s, "%s: has format %u, this version reads up to %u", name,
+                (unsigned)format, STORE_FORMAT);
+    }
+    return s;
+}
+
+/* ---- opening ---- */
+
+static void count_file(void *ctx, const char *name)
+{
+    size_t *count = ctx;
+    (void)name;
+    (*count)++;
+}
+
+/* The newest whole one of both. ST_NOT_FOUND: neither is there. */
+static enum status read_both(struct env *env, struct store *out,
+                             struct err *err)
+{
+    bool found = false, missing = true;
+    for (size_t i = 0; i < 2; i++) {
+        struct store one = {0};
+        enum status s = read_file(env, files[i], &one, err);
+        if (s == ST_VERSION) {
+            return s;
+        }
+        missing = missing && s == ST_NOT_FOUND;
+        if (s != ST_OK && s != ST_NOT_FOUND && s != ST_CORRUPT) {
+            return err_set(err, s, "%s: %s", files[i], status_text(s));
+        }
+        if (s == ST_OK && (!found || one.incarnation.counter >
+                                         out->incarnation.counter)) {
+            *out = one;
+            found = true;
+        }
+    }
+    if (!found && !missing) {
+        return err_set(err, ST_CORRUPT, "store, store.copy: both damaged");
+    }
+    return found ? ST_OK : ST_NOT_FOUND;
+}
+
+static enum status check(const struct store *s, uint32_t node,
+                         struct id128 cluster, struct err *err)
+{
+    char ours[33], theirs[33];
+    if (s->node != node) {
+        return err_set(err, ST_WRONG_NODE,
+                       "data directory belongs to storage node %u, not %u",
+                       (unsigned)s->node, (unsigned)node);
+    }
+    if (!id128_is_zero(cluster) && !id128_is_zero(s->cluster) &&
+        !id128_equal(s->cluster, cluster)) {
+        id128_format(cluster, ours);
+        id128_format(s->cluster, theirs);
+        return err_set(err, ST_WRONG_CLUSTER,
+                       "data directory belongs to cluster %s, not %s", theirs,
+                       ours);
+    }
+    return ST_OK;
+}
+
+static enum status format(struct env *env, uint32_t node, struct store *s,
+                          struct err *err)
+{
+    char folder[STORE_FOLDER_MAX];
+    size_t count = 0;
+    store_shard_folder(0, folder);
+    enum status st = env->ops->dir_list(env, folder, count_file, &count);
+    if (st != ST_OK && st != ST_NOT_FOUND) {
+        return err_set(err, st, "%s: %s", folder, status_text(st));
+    }
+    if (count > 0) {
+        return err_set(err, ST_CORRUPT,
+                       "store, store.copy: gone, while %s has data", folder);
+    }
+    *s = (struct store){.node = node, .shards = 1, .formatted = true};
+    env_random(env, s->id.b, sizeof(s->id.b));
+    env_random(env, s->record_key, sizeof(s->record_key));
+    return ST_OK;
+}
+
+static enum status write_both(struct env *env, const struct store *s,
+                              struct err *err)
+{
+    struct buf text = {0};
+    enum status st = ST_OK;
+    encode(s, &text);
+    for (size_t i = 0; i < 2 && st == ST_OK; i++) {
+        st = env->ops->file_put(env, files[i], buf_slice(&text));
+        if (st != ST_OK) {
+            err_set(err, st, "%s: cannot be written: %s", files[i],
+                    status_text(st));
+        }
+    }
+    buf_free(&text);
+    return st;
+}
+
+enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
+                       struct store *out, struct err *err)
+{
+    struct store s = {0};
+    char folder[STORE_FOLDER_MAX];
+    enum status st = read_both(env, &s, err);
+    if (st == ST_NOT_FOUND) {
+        st = format(env, node, &s, err);
+    } else if (st == ST_OK) {
+        st = check(&s, node, cluster, err);
+    }
+    if (st != ST_OK) {
+        return st;
+    }
+    if (id128_is_zero(s.cluster)) {
+        s.cluster = cluster;
+    }
+    s.incarnation.counter++;
+    env_random(env, &s.incarnation.random, sizeof(s.incarnation.random));
+    st = write_both(env, &s, err);
+    for (uint32_t i = 0; i < s.shards && st == ST_OK; i++) {
+        store_shard_folder(i, folder);
+        st = env->ops->dir_make(env, folder);
+        if (st == ST_EXISTS) {
+            st = ST_OK;
+        }
+        if (st != ST_OK) {
+            err_set(err, st, "%s: cannot be made: %s", folder,
+                    status_text(st));
+        }
+    }
+    if (st == ST_OK) {
+        *out = s;
+    }
+    return st;
+}
+
+enum status store_set_cluster(struct env *env, struct store *s,
+                              struct id128 cluster, struct err *err)
+{
+    enum status st = check(s, s->node, cluster, err);
+    if (st != ST_OK || id128_equal(s->cluster, cluster)) {
+        return st;
+    }
+    struct store next = *s;
+    next.cluster = cluster;
+    st = write_both(env, &next, err);
+    if (st == ST_OK) {
+        *s = next;
+    }
+    return st;
+}
