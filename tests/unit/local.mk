@@ -41,4 +41,16 @@ unit_daemon_SOURCES = tests/unit/test_daemon.c
 unit_daemon_LDADD = libcommon.a $(UNIT_LIBS) $(UV_LIBS) $(MHD_LIBS) \
     $(CJSON_LIBS) $(SYSTEMD_LIBS)
 TESTS += unit_daemon
+
+check_PROGRAMS += unit_balancer
+unit_balancer_SOURCES = tests/unit/test_balancer.c
+unit_balancer_LDADD = libbalancer.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
+    $(XXHASH_LIBS) $(CJSON_LIBS)
+TESTS += unit_balancer
+
+check_PROGRAMS += unit_relay
+unit_relay_SOURCES = tests/unit/test_relay.c
+unit_relay_LDADD = libbalancer.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
+    $(XXHASH_LIBS) $(CJSON_LIBS)
+TESTS += unit_relay
 endif
