@@ -17,8 +17,9 @@
  * process has not ended stop_ms later, the thread logs that and exits
  * with EX_SOFTWARE. SIGHUP loads the file anew: a bad one is logged and
  * changes nothing, a good one sets the log level and goes to reload(). A
- * SIGTERM during start() ends the process at once with 0: nothing has been
- * acknowledged yet. All signals are blocked in threads made later.
+ * SIGTERM during start() ends the process at once with 0 (unless it has called
+ * daemon_ready()): nothing has been acknowledged yet. All signals are blocked
+ * in threads made later.
  */
 #ifndef COMMON_DAEMON_H
 #define COMMON_DAEMON_H

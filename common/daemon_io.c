@@ -57,6 +57,8 @@ void daemon_ready(struct daemon *d)
         return;
     }
     d->io->ready = true;
+    /* Also within start(): who has said so is stopped in order. */
+    atomic_store(&d->io->stage, STAGE_RUNNING);
     if (d->io->status != NULL) {
         status_http_set_ready(d->io->status, true);
     }
