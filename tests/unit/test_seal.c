@@ -401,14 +401,29 @@ START_TEST(rekeying)
     if (!offered(cipher_sets[_i])) {
         return;
     }
+    struct buf first = {0};
     pair_open(&p, cipher_sets[_i]);
     for (uint32_t i = 0; i < SEAL_REKEY_RECORDS * 2 + 10; i++) {
         seal_send(p.c, slice_make(&i, sizeof(i)), &p.to_s);
+        if (i == 0) {
+            buf_put_slice(&first, buf_slice(&p.to_s));
+        }
         carry(p.s, &p.to_s, &p.plain_s, &p.to_c, SIZE_MAX, &p.status_s);
         ck_assert_int_eq(p.status_s, ST_OK);
         ck_assert_mem_eq(p.plain_s.data, &i, sizeof(i));
         buf_clear(&p.plain_s);
     }
+    pair_fini(&p);
+    /* Numbers begin anew with the new key: the old first record must not fit
+     * where the new first one belongs. */
+    pair_open(&p, cipher_sets[_i]);
+    for (uint32_t i = 0; i < SEAL_REKEY_RECORDS; i++) {
+        seal_send(p.c, slice_make(&i, sizeof(i)), &p.to_s);
+        carry(p.s, &p.to_s, &p.plain_s, &p.to_c, SIZE_MAX, &p.status_s);
+    }
+    ck_assert_int_eq(seal_receive(p.s, buf_slice(&first), &p.plain_s, &p.to_c),
+                     ST_INVALID);
+    buf_free(&first);
     pair_fini(&p);
 }
 END_TEST
