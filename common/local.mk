@@ -22,7 +22,9 @@ libcommon_a_SOURCES = \
 # The transport and the env over libuv.
 libcommon_a_SOURCES += \
     common/env_uv_io.c common/env_uv_io.h common/env_uv_impl.h \
-    common/env_uv_conn_io.c common/env_uv_net_io.c \
+    common/env_uv_disk.h common/env_uv_net.h \
+    common/env_uv_conn_io.c common/env_uv_listen_io.c \
+    common/env_uv_net_io.c \
     common/env_uv_disk_io.c common/env_uv_file_io.c \
     common/env_uv_queue_io.c common/env_uv_timer_io.c \
     common/hello.c common/hello.h common/roles.def \

@@ -1,20 +1,20 @@
 # libFuzzer targets: configure --enable-fuzzers CC=clang. Another one is a
 # program in noinst_PROGRAMS and a word in FUZZERS; it is linked with
-# $(FUZZ_LDFLAGS), and its seeds, if any, lie in tests/fuzz/seeds/<name>.
+# $(FUZZ_LINK), and its seeds, if any, lie in tests/fuzz/seeds/<name>.
 FUZZERS =
 FUZZ_SECONDS = 20
 EXTRA_DIST += tests/fuzz/smoke.sh
 if ENABLE_FUZZERS
-FUZZ_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+FUZZ_LINK = $(AM_LDFLAGS) -fsanitize=fuzzer
 
 noinst_PROGRAMS += fuzz_wire fuzz_seal fuzz_seeds
 FUZZERS += fuzz_wire fuzz_seal
 fuzz_wire_SOURCES = tests/fuzz/fuzz_wire.c tests/fuzz/fuzz.h \
     tests/unit/wire_gen.c tests/unit/wire_gen.h
-fuzz_wire_LDFLAGS = $(FUZZ_LDFLAGS)
+fuzz_wire_LDFLAGS = $(FUZZ_LINK)
 fuzz_wire_LDADD = libcommon.a $(XXHASH_LIBS)
 fuzz_seal_SOURCES = tests/fuzz/fuzz_seal.c tests/fuzz/fuzz.h
-fuzz_seal_LDFLAGS = $(FUZZ_LDFLAGS)
+fuzz_seal_LDFLAGS = $(FUZZ_LINK)
 fuzz_seal_LDADD = libcommon.a $(SODIUM_LIBS) $(XXHASH_LIBS)
 fuzz_seeds_SOURCES = tests/fuzz/fuzz_seeds.c tests/unit/wire_gen.c \
     tests/unit/wire_gen.h

@@ -7,8 +7,10 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -221,20 +223,20 @@ END_TEST
  * removal that follows. */
 START_TEST(publish_and_remove)
 {
-    static uint8_t data[3000000];
+    static uint8_t data[1000000];
     struct env_file *f = file("new", ENV_CREATE);
     ck_assert_int_eq(env->ops->file_put(env, "old", slice_of("old")), ST_OK);
-    memset(data, 'x', sizeof(data));
-    env->ops->file_write(f, 0, slice_make(data, sizeof(data)), false, op(0));
-    env->ops->file_write(f, 3, slice_of("y"), false, op(1));
-    env->ops->file_publish(env, "new", "old", op(2));
-    env->ops->file_remove(env, "old", op(3));
-    env->ops->file_remove(env, "none", op(4));
-    env->ops->file_publish(env, "none", "old", op(5));
-    run_until(6);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 30; i++) {
+        env->ops->file_write(f, 0, slice_make(data, sizeof(data)), true, op(i));
+    }
+    env->ops->file_publish(env, "new", "old", op(30));
+    env->ops->file_remove(env, "old", op(31));
+    env->ops->file_remove(env, "none", op(32));
+    env->ops->file_publish(env, "none", "old", op(33));
+    run_until(34);
+    for (int i = 0; i < 34; i++) {
         ck_assert_int_eq(done.order[i], i);
-        ck_assert_int_eq(done.status[i], i < 4 ? ST_OK : ST_NOT_FOUND);
+        ck_assert_int_eq(done.status[i], i < 32 ? ST_OK : ST_NOT_FOUND);
     }
     expect_absent("new");
     expect_absent("old");
@@ -274,8 +276,8 @@ static char listed[256];
 
 static void on_name(void *ctx, const char *name)
 {
-    strcat(listed, name);
-    strcat(listed, " ");
+    size_t len = strlen(listed);
+    snprintf(listed + len, sizeof(listed) - len, "%s ", name);
 }
 
 START_TEST(listing)
@@ -345,6 +347,34 @@ START_TEST(full_disk)
 }
 END_TEST
 
+/* A write that the system does in part and then refuses is a failure. */
+START_TEST(short_write)
+{
+    static uint8_t data[3000];
+    struct rlimit small = {.rlim_cur = 1000, .rlim_max = RLIM_INFINITY};
+    struct env_file *f = file("a", ENV_CREATE);
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    ck_assert_int_eq(
+        env->ops->file_write_now(f, 0, slice_make(data, sizeof(data))), ST_IO);
+    env->ops->file_write(f, 0, slice_make(data, sizeof(data)), false, op(0));
+    run_until(1);
+    ck_assert_int_eq(done.status[0], ST_IO);
+    ck_assert_int_eq(
+        env->ops->file_put(env, "b", slice_make(data, sizeof(data))), ST_IO);
+    expect_absent("b");
+    uint64_t size;
+    ck_assert_int_eq(env->ops->file_allocate(f, 5000), ST_IO);
+    ck_assert_int_eq(env->ops->file_size(f, &size), ST_OK);
+    ck_assert_uint_eq(size, 1000); /* as before */
+    small.rlim_cur = RLIM_INFINITY;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    ck_assert_int_eq(
+        env->ops->file_write_now(f, 0, slice_make(data, sizeof(data))), ST_OK);
+    env->ops->file_close(f);
+}
+END_TEST
+
 /* R18: after a failed sync nothing more is tried on that file. */
 START_TEST(failed_sync_is_for_ever)
 {
@@ -403,10 +433,10 @@ START_TEST(bad_directory)
     char keep[sizeof(dir)];
     memcpy(keep, dir, sizeof(dir));
     ck_assert_int_eq(env->ops->file_put(env, "plain", slice_of("")), ST_OK);
-    strcat(dir, "/plain");
+    snprintf(dir, sizeof(dir), "%.40s/plain", keep);
     ck_assert_int_eq(open_env(&other, &err), ST_IO);
     ck_assert_ptr_nonnull(strstr(err.text, dir));
-    strcat(dir, "/below");
+    snprintf(dir, sizeof(dir), "%.40s/plain/below", keep);
     ck_assert_int_eq(open_env(&other, &err), ST_IO);
     memcpy(dir, keep, sizeof(dir));
 }
@@ -456,6 +486,7 @@ int main(void)
     tcase_add_test(t, listing);
     tcase_add_test(t, allocation);
     tcase_add_test(t, full_disk);
+    tcase_add_test(t, short_write);
     tcase_add_test(t, failed_sync_is_for_ever);
     tcase_add_test(t, directory_vanishes);
     tcase_add_test(t, locked);

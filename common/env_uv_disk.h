@@ -1,0 +1,102 @@
+/*
+ * The disk's part of the libuv env, within it: env_uv_disk_io.c is the data
+ * directory, env_uv_file_io.c what blocks, env_uv_queue_io.c what runs beside
+ * the loop.
+ */
+#ifndef COMMON_ENV_UV_DISK_H
+#define COMMON_ENV_UV_DISK_H
+
+#include <sys/queue.h>
+
+#include "common/env_uv_io.h"
+
+struct env_uv;
+
+#define ENV_UV_LOCK_NAME "lock"
+
+enum disk_kind { DISK_WRITE, DISK_PUBLISH, DISK_REMOVE };
+
+struct disk_op {
+    uv_work_t work;
+    struct env_uv *u;
+    struct env_io *io;
+    enum disk_kind kind;
+    enum status status;
+    uint64_t asked; /* grows with each operation */
+    /* DISK_WRITE */
+    struct env_file *f;
+    uint64_t offset;
+    struct slice data;
+    bool sync, sync_failed;
+    /* DISK_PUBLISH, DISK_REMOVE */
+    char *from, *to;
+    TAILQ_ENTRY(disk_op) link;
+};
+TAILQ_HEAD(op_list, disk_op);
+
+struct env_file {
+    struct env_uv *u;
+    int fd;
+    int medium_fd; /* O_DIRECT; -1: reads go through the page cache */
+    char *name;
+    bool sync_failed;   /* R18: nothing more is written */
+    bool closing;       /* closed by its user, operations still under way */
+    struct op_list ops; /* the first one is running */
+    TAILQ_ENTRY(env_file) link;
+};
+
+struct disk {
+    int dir_fd, lock_fd; /* -1: no disk */
+    TAILQ_HEAD(, env_file) files;
+    struct op_list names; /* publish and remove, one after the other */
+    bool names_busy;
+    uint64_t asked;
+    uint8_t *bounce;  /* aligned, for O_DIRECT */
+    bool told_medium; /* that O_DIRECT is not to be had */
+};
+
+enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
+                             struct err *err);
+/* Closes files; those with operations under way close after them. */
+void env_uv_disk_fini(struct env_uv *u);
+void env_uv_disk_free(struct env_uv *u);
+enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
+                             struct env_file **out);
+void env_uv_file_close(struct env_file *f);
+enum status env_uv_file_size(struct env_file *f, uint64_t *out);
+enum status env_uv_file_read(struct env_file *f, uint64_t offset, void *out,
+                             size_t len, size_t *got);
+enum status env_uv_dir_list(struct env *e, const char *folder,
+                            void (*fn)(void *ctx, const char *name), void *ctx);
+enum status env_uv_dir_make(struct env *e, const char *folder);
+enum status env_uv_file_put(struct env *e, const char *name,
+                            struct slice contents);
+enum status env_uv_file_allocate(struct env_file *f, uint64_t size);
+enum status env_uv_file_write_now(struct env_file *f, uint64_t offset,
+                                  struct slice data);
+enum status env_uv_file_sync_now(struct env_file *f);
+enum status env_uv_disk_left(struct env *e, uint64_t *out);
+void env_uv_file_write(struct env_file *f, uint64_t offset, struct slice data,
+                       bool sync, struct env_io *io);
+void env_uv_file_publish(struct env *e, const char *from, const char *to,
+                         struct env_io *io);
+void env_uv_file_remove(struct env *e, const char *name, struct env_io *io);
+/* Gives F's memory and descriptors back. */
+void env_uv_file_free(struct env_file *f);
+/* Marks F: nothing more is written to it (R18). */
+void env_uv_sync_failed(struct env_file *f);
+/* The data directory's descriptor; asserts that NAME is one of ours. */
+int env_uv_dir_of(struct env_uv *u, const char *name);
+/* Counts S if it is a failure of the disk itself, and returns it. */
+enum status env_uv_disk_counted(struct env_uv *u, enum status s);
+
+/* Blocking, any thread. Write whole; fdatasync; rename or remove with the
+ * directory's fsync. Names are relative to DIR_FD. */
+enum status env_uv_pwrite(int fd, uint64_t offset, struct slice data);
+enum status env_uv_fdatasync(int fd);
+enum status env_uv_rename(int dir_fd, const char *from, const char *to);
+enum status env_uv_unlink(int dir_fd, const char *name);
+/* fsync of the directory that NAME is in. */
+enum status env_uv_sync_folder(int dir_fd, const char *name);
+
+#endif
