@@ -107,7 +107,10 @@ static void ask_change(struct replica_core *r, struct peer *p,
                  "tablet=%" PRIu32 " epoch=%" PRIu64 " kind=%s node=%" PRIu32
                  " reason=\"%s\"",
                  r->tablet, r->config.epoch,
-                 kind == CHANGE_ADD ? "add" : "remove", p->id.node, reason);
+                 kind == CHANGE_ADD      ? "add"
+                 : kind == CHANGE_REMOVE ? "remove"
+                                         : "leave",
+                 p->id.node, reason);
     }
     p->change_asked = true;
     p->change_us = now_us;
@@ -272,6 +275,20 @@ static void start_streaming(struct replica_core *r, struct peer *p,
     lead_advance(r, now_us, fx);
 }
 
+/* A peer knows more committed than this log holds: this replica must not
+ * lead (R14), nor may it have anyone removed. It counts as damaged. */
+static void step_back(struct replica_core *r, struct peer *p,
+                      uint64_t committed, int64_t now_us, struct effects *fx)
+{
+    log_error(r->host->log, "replica", "peer-ahead",
+              "tablet=%" PRIu32 " node=%" PRIu32 " committed=%" PRIu64
+              " last=%" PRIu64,
+              r->tablet, p->id.node, committed, log_last(r).seq);
+    r->damaged = true;
+    struct peer self = {.id = r->host->self};
+    ask_change(r, &self, CHANGE_LEAVE, "lacks committed entries", now_us, fx);
+}
+
 static void on_tail(struct replica_core *r, struct peer *p,
                     const struct msg_tail *m, int64_t now_us,
                     struct effects *fx)
@@ -293,11 +310,8 @@ static void on_tail(struct replica_core *r, struct peer *p,
         common = floor;
     }
     if (m->committed > log_last(r).seq) {
-        log_error(r->host->log, "replica", "peer-ahead",
-                  "tablet=%" PRIu32 " node=%" PRIu32 " committed=%" PRIu64
-                  " last=%" PRIu64,
-                  r->tablet, p->id.node, m->committed, log_last(r).seq);
-        return; /* R14: this replica should not lead; it never opens */
+        step_back(r, p, m->committed, now_us, fx);
+        return;
     }
     p->common = (struct name){0, common};
     if (!log_name(r, common, &p->common)) {

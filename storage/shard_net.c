@@ -57,6 +57,12 @@ void shard_on_replication(struct shard *s, struct replica from,
         cluster_want_map(s); /* it makes the replica */
         return;
     }
+    /* No room: the entry is not taken and not acknowledged; the primary sees
+     * no progress (R11) and goes on without us until there is room. */
+    if (m->type == MSG_PREPARE &&
+        !wal_has_room(s->wal, m->u.prepare.payload.len + WAL_RECORD_OVERHEAD)) {
+        return;
+    }
     struct event e = {.kind = EVENT_MESSAGE};
     e.u.message.from = from;
     e.u.message.m = m;

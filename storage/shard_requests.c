@@ -112,9 +112,6 @@ static void on_command(struct client *c, struct tablet *t,
     const struct command *command = &m->u.command.command;
     struct applied stored;
     enum status st = state_check_command(command);
-    if (st == ST_OK && !wal_has_room(s->wal, LIMIT_BATCH)) {
-        st = ST_NO_SPACE;
-    }
     if (st == ST_OK && replica_role_of(t->core) != REPLICA_PRIMARY) {
         st = ST_NOT_PRIMARY;
     }
@@ -131,6 +128,8 @@ static void on_command(struct client *c, struct tablet *t,
     wire_encode_command(&payload, command);
     if (payload.len > LIMIT_BATCH) {
         shard_send_error(c, m->request, ST_TOO_LARGE, t);
+    } else if (!wal_has_room(s->wal, payload.len + WAL_RECORD_OVERHEAD)) {
+        shard_send_error(c, m->request, ST_NO_SPACE, t);
     } else {
         struct event e = {.kind = EVENT_COMMAND};
         e.u.command.payload = buf_slice(&payload);

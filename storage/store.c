@@ -131,8 +131,8 @@ static enum status read_both(struct env *env, struct store *out,
         if (s != ST_OK && s != ST_NOT_FOUND && s != ST_CORRUPT) {
             return err_set(err, s, "%s: %s", files[i], status_text(s));
         }
-        if (s == ST_OK && (!found || one.incarnation.counter >
-                                         out->incarnation.counter)) {
+        if (s == ST_OK &&
+            (!found || one.incarnation.counter > out->incarnation.counter)) {
             *out = one;
             found = true;
         }
@@ -227,8 +227,7 @@ enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
             st = ST_OK;
         }
         if (st != ST_OK) {
-            err_set(err, st, "%s: cannot be made: %s", folder,
-                    status_text(st));
+            err_set(err, st, "%s: cannot be made: %s", folder, status_text(st));
         }
     }
     if (st == ST_OK) {
