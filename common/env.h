@@ -47,7 +47,12 @@ struct env_peer {
 
 /* What a user of connections hears. A connection is the env's; it is dead
  * after on_close returned or env_close() was called. on_close comes once for
- * each connection that its user did not close, also where it never opened. */
+ * each connection that its user did not close, also where it never opened
+ * (incoming ones are not heard of before on_open). WHY is ST_UNREACHABLE
+ * (never opened: nobody there, no answer, or closed by the peer before its
+ * hello), ST_CLOSED (by the peer, or a reset), ST_BUSY (LIMIT_CONN_QUEUE),
+ * ST_INVALID (bad bytes, or an address that is none), ST_DENIED (role),
+ * ST_VERSION, ST_WRONG_CLUSTER, ST_UNAUTHENTICATED (no key). */
 struct env_conn_events {
     void (*on_open)(void *ctx, struct env_conn *c, const struct env_peer *p);
     /* M and its slices live until this returns. Bad frames never get here:
