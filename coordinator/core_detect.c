@@ -3,7 +3,11 @@
  * needed for safety: a wrong one costs an epoch, never a byte.
  *
  * - Silence: no heartbeat that counts for detect_us. After our own start, and
- *   after our own loop stood still, everybody gets a full period (R20).
+ *   after our own loop stood still, everybody gets a full period (R20). While
+ *   another storage node is overdue as well it is waited for, half a period at
+ *   most: when the power fails everywhere their heartbeats end at different
+ *   moments, and judged one by one the first would leave I though it has all;
+ *   judged together, none does (R21).
  * - A reset: the connection that carried its heartbeats has ended, or a peer
  *   says so (SUSPECT). That is only a hint; the shell connects to the node,
  *   and if that is refused or finds another incarnation, it is gone at once.
@@ -131,15 +135,41 @@ static void forgive_lateness(struct core *c)
     c->last_tick_us = c->now_us;
 }
 
+/* Silent for longer than US. */
+static bool silent_for(const struct core *c, const struct node *n, int64_t us)
+{
+    return n->id != 0 && n->live != LIVE_DOWN && c->now_us - n->heard_us > us;
+}
+
+/* Some storage node is overdue and may be going the same way. */
+static bool more_to_come(const struct core *c)
+{
+    for (size_t i = 0; i < LIMIT_NODES; i++) {
+        const struct node *n = &c->nodes[i];
+        if (n->role == ROLE_STORAGE &&
+            silent_for(c, n, c->times.detect_us / 2) &&
+            !silent_for(c, n, c->times.detect_us)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void declare_silent(struct core *c, struct core_effects *fx)
+{
+    for (size_t i = 0; i < LIMIT_NODES; i++) {
+        struct node *n = &c->nodes[i];
+        if (silent_for(c, n, c->times.detect_us)) {
+            core_mark_down(c, n, n->stalled ? "stalled" : "silent", fx);
+        }
+    }
+}
+
 void core_on_tick(struct core *c, struct core_effects *fx)
 {
     forgive_lateness(c);
-    for (size_t i = 0; i < LIMIT_NODES; i++) {
-        struct node *n = &c->nodes[i];
-        if (n->id != 0 && n->live != LIVE_DOWN && !core_in_grace(c) &&
-            c->now_us - n->heard_us > c->times.detect_us) {
-            core_mark_down(c, n, n->stalled ? "stalled" : "silent", fx);
-        }
+    if (!core_in_grace(c) && !more_to_come(c)) {
+        declare_silent(c, fx);
     }
     /* Waits that end (R11, R21, R25, R8 b) are seen by looking again. */
     bool sweep = c->now_us - c->last_sweep_us >= 1000000;

@@ -77,20 +77,24 @@ static bool wanted_out(const struct core *c, const struct plan *p,
            c->now_us < p->t->wanted_until_us;
 }
 
+/* R11. With another primary than before the restarted are known by what they
+ * report; with the same one they may just not have entered its epoch yet, and
+ * only the one that caused this step is meant. Where all have restarted (R21)
+ * all stay. */
+static bool restarted(struct core *c, const struct plan *p, struct replica r)
+{
+    if (!p->elected) {
+        return same(r, c->restarted);
+    }
+    enum member_state s = member_state(c, p->t, r);
+    return member_state(c, p->t, p->d.primary) == MEMBER_RUNNING &&
+           (s == MEMBER_FRESH || s == MEMBER_RECOVERING);
+}
+
 static bool should_leave(struct core *c, const struct plan *p, struct replica r)
 {
-    const struct node *n = core_node(c, r.node);
-    enum member_state s = member_state(c, p->t, r);
-    if (n->admin == NODE_DISABLED || wanted_out(c, p, r) ||
-        same(r, c->restarted)) {
-        return true;
-    }
-    /* R11, seen late: with another primary than before the restarted are
-     * known by what they report; with the same one they may just not have
-     * entered its epoch yet. All restarted (R21): they stay. */
-    return p->elected &&
-           member_state(c, p->t, p->d.primary) == MEMBER_RUNNING &&
-           (s == MEMBER_FRESH || s == MEMBER_RECOVERING);
+    return core_node(c, r.node)->admin == NODE_DISABLED ||
+           wanted_out(c, p, r) || restarted(c, p, r);
 }
 
 static void drop_others(struct core *c, struct plan *p)

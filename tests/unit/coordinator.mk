@@ -1,0 +1,16 @@
+# Checks of the coordinator.
+coordinator_rig = tests/unit/coordinator_rig.c tests/unit/coordinator_rig.h
+coordinator_libs = libcoordinator.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
+    $(SODIUM_LIBS) $(XXHASH_LIBS)
+
+check_PROGRAMS += unit_coordinator_core
+unit_coordinator_core_SOURCES = tests/unit/test_coordinator_core.c \
+    $(coordinator_rig)
+unit_coordinator_core_LDADD = $(coordinator_libs)
+TESTS += unit_coordinator_core
+
+check_PROGRAMS += unit_coordinator_requests
+unit_coordinator_requests_SOURCES = tests/unit/test_coordinator_requests.c \
+    $(coordinator_rig)
+unit_coordinator_requests_LDADD = $(coordinator_libs)
+TESTS += unit_coordinator_requests
