@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -121,7 +122,11 @@ struct cloud_op cloud_op_make(struct cloud *c, int timeout_ms)
 
 int cloud_op_left(const struct cloud_op *op)
 {
-    int64_t left = op->deadline_ms - store_now_ms();
+    int64_t deadline_ms = op->deadline_ms;
+    int64_t cut_ms = op->cut_ms != NULL ? atomic_load(op->cut_ms) : 0;
+    if (cut_ms != 0 && cut_ms < deadline_ms)
+        deadline_ms = cut_ms;
+    int64_t left = deadline_ms - store_now_ms();
     return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 

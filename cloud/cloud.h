@@ -50,6 +50,9 @@ void cloud_close(struct cloud *c);
 struct cloud_op {
     struct cloud *cloud;
     int64_t deadline_ms; /* CLOCK_BOOTTIME, milliseconds */
+    /* NULL, or where an earlier deadline may appear (0: none) while calls are
+     * under way: the process has been told to stop. */
+    const _Atomic int64_t *cut_ms;
 };
 struct cloud_op cloud_op_make(struct cloud *c, int timeout_ms);
 /* Milliseconds left, at least 0. */

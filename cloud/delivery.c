@@ -65,9 +65,10 @@ struct delivery {
 /* The request's op, for at most MS. */
 static struct cloud_op within(const struct delivery *d, int ms)
 {
-    struct cloud_op op = cloud_op_make(d->op.cloud, ms);
-    if (op.deadline_ms > d->op.deadline_ms)
-        op.deadline_ms = d->op.deadline_ms;
+    struct cloud_op op = d->op;
+    int64_t deadline_ms = store_now_ms() + ms;
+    if (op.deadline_ms > deadline_ms)
+        op.deadline_ms = deadline_ms;
     return op;
 }
 
@@ -377,7 +378,8 @@ static void undo(const struct delivery *d, struct one *o)
     if (o->step == STEP_START || o->step == STEP_SHOWN ||
         o->step == STEP_UNDONE || (!o->reserve && !o->uncertain))
         return;
-    struct cloud_op op = cloud_op_make(d->op.cloud, UNDO_MS);
+    struct cloud_op op = d->op;
+    op.deadline_ms = store_now_ms() + UNDO_MS;
     enum status st = run_undo(&op, o);
     if (st == ST_CONFLICT)
         st = look(&op, o);

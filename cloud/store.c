@@ -20,8 +20,8 @@
 #include <string.h>
 #include <time.h>
 
-#define RUN_MS_MAX 20000
-#define SETTLE_MS_MAX 10000
+#define RUN_MS_MAX 5000
+#define SETTLE_MS_MAX 3000
 #define PAUSE_MS_FIRST 5
 #define PAUSE_MS_MAX 200
 

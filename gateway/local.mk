@@ -1,0 +1,3 @@
+noinst_LIBRARIES += libgateway.a
+libgateway_a_SOURCES =
+include gateway/smtp/local.mk
