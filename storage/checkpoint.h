@@ -39,7 +39,8 @@ struct checkpoint_job {
  * writer frees itself after done(). */
 struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
                                                 struct state_snapshot *p);
-/* Gives up: done() will not be called; the temporary file is removed. */
+/* Frees at once, as a crash would; done() is not called. Only when the env is
+ * gone. A writer that runs is not stopped: what it publishes is true. */
 void checkpoint_cancel(struct checkpoint_writer *w);
 
 /* What a loaded checkpoint says. */

@@ -3,7 +3,8 @@ libstorage_a_SOURCES = \
     storage/beacon.c storage/beacon.h \
     storage/beacon_table.c storage/beacon_table.h \
     storage/bugs.def storage/bugs.h \
-    storage/checkpoint.h \
+    storage/checkpoint.c storage/checkpoint.h \
+    storage/checkpoint_load.c storage/checkpoint_private.h \
     storage/key.c storage/key.h \
     storage/config.c storage/config.h \
     storage/links.c storage/links.h \
@@ -33,3 +34,8 @@ libstorage_a_SOURCES = \
     storage/wal_record.c \
     storage/wal_recover.c \
     storage/wal_segment.c
+
+sbin_PROGRAMS += penn-storaged
+penn_storaged_SOURCES = storage/main.c
+penn_storaged_LDADD = libstorage.a libkv.a libcommon.a $(UV_LIBS) \
+    $(MHD_LIBS) $(CJSON_LIBS) $(SODIUM_LIBS) $(XXHASH_LIBS) $(SYSTEMD_LIBS)

@@ -401,7 +401,16 @@ static void on_log_stopped(void *ctx, enum status why)
         log_error(s->env->log, "shard", "stop-unclean", "status=%s",
                   status_name(why));
     }
-    s->stopped(s->stopped_ctx);
+    s->log_stopped = true;
+    shard_at_rest(s);
+}
+
+void shard_at_rest(struct shard *s)
+{
+    if (s->log_stopped && !checkpoint_running(s)) {
+        s->log_stopped = false;
+        s->stopped(s->stopped_ctx);
+    }
 }
 
 /* What was acknowledged is on disk already; the rest is answered by nobody

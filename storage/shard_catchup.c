@@ -222,12 +222,15 @@ static void finish_fetch(struct fetch *f)
 {
     state_load_done(f->state, f->name);
     f->complete = true;
-    if (f->tablet->writer != NULL) {
-        checkpoint_cancel(f->tablet->writer);
-        f->tablet->writer = NULL;
+    catchup_begin_writing(f->tablet);
+}
+
+void catchup_begin_writing(struct tablet *t)
+{
+    if (t->fetch != NULL && t->fetch->complete && t->writer == NULL) {
+        t->installing = true;
+        checkpoint_begin_take(t->shard, t, state_snapshot(t->fetch->state));
     }
-    f->tablet->installing = true;
-    checkpoint_begin_take(f->shard, f->tablet, state_snapshot(f->state));
 }
 
 /* The fetched state's checkpoint is on disk, or could not be written. */
@@ -297,15 +300,10 @@ void catchup_on_down(struct shard *s, uint32_t node)
 
 void catchup_abort(struct tablet *t)
 {
-    if (t->fetch == NULL) {
-        return;
+    if (t->fetch != NULL) {
+        t->installing = false; /* its file, if one is written, stays */
+        free_fetch(t->fetch);
     }
-    if (t->installing && t->writer != NULL) {
-        checkpoint_cancel(t->writer);
-        t->writer = NULL;
-    }
-    t->installing = false;
-    free_fetch(t->fetch);
 }
 
 void catchup_free_all(struct shard *s)

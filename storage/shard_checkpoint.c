@@ -27,17 +27,21 @@ static void on_written(void *ctx, enum status st, const char *file)
                   t->writing.seq, file);
         s->stats.checkpoints++;
     }
-    bool installing = t->installing;
     if (st == ST_OK) {
         t->checkpoint = t->writing;
         t->checkpoint_epoch = t->writing_epoch;
     }
-    if (installing) {
+    if (s->stopping) {
+        shard_at_rest(s);
+        return;
+    }
+    if (t->installing) {
         catchup_on_written(t, st);
     } else if (st == ST_OK) {
         release(s, t);
-        checkpoint_consider(s);
     }
+    catchup_begin_writing(t);
+    checkpoint_consider(s);
 }
 
 void checkpoint_begin_take(struct shard *s, struct tablet *t,
@@ -68,6 +72,16 @@ static bool worth_it(const struct tablet *t)
             replica_config(t->core)->epoch > t->checkpoint_epoch);
 }
 
+bool checkpoint_running(const struct shard *s)
+{
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        if (s->tablets[i]->writer != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void checkpoint_consider(struct shard *s)
 {
     uint32_t id;
@@ -81,12 +95,7 @@ void checkpoint_consider(struct shard *s)
         wal_release(s->wal, id, UINT64_MAX);
         return;
     }
-    for (uint32_t i = 0; i < s->tablet_count; i++) {
-        if (s->tablets[i]->writer != NULL) {
-            return;
-        }
-    }
-    if (worth_it(t)) {
+    if (worth_it(t) && !checkpoint_running(s)) {
         checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
     }
 }

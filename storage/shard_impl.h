@@ -125,6 +125,7 @@ struct shard {
     bool announced; /* the coordinator accepted a heartbeat */
 
     bool fatal, stopping;
+    bool log_stopped;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct storage_stats stats;
@@ -136,6 +137,8 @@ struct tablet *shard_add_tablet(struct shard *s, uint32_t id,
                                 struct state *state);
 void shard_step(struct shard *s, struct tablet *t, struct event *e);
 void shard_fatal(struct shard *s, enum status why, const char *text);
+/* Tells who stops the shard once log and checkpoints are at rest. */
+void shard_at_rest(struct shard *s);
 void shard_hook_state(struct shard *s, struct tablet *t);
 
 /* shard_net.c */
@@ -169,6 +172,8 @@ void catchup_on_page(struct shard *s, const struct env_peer *p,
                      const struct wire_msg *m);
 /* The checkpoint of a fetched snapshot was written, or not. */
 void catchup_on_written(struct tablet *t, enum status st);
+/* Writes a snapshot that was fetched, unless a file is being written. */
+void catchup_begin_writing(struct tablet *t);
 void catchup_on_up(struct shard *s, uint32_t node);
 void catchup_on_down(struct shard *s, uint32_t node);
 void catchup_abort(struct tablet *t);
@@ -179,6 +184,7 @@ void catchup_free_all(struct shard *s);
 void checkpoint_begin_take(struct shard *s, struct tablet *t,
                            struct state_snapshot *snapshot);
 void checkpoint_consider(struct shard *s);
+bool checkpoint_running(const struct shard *s);
 
 /* shard_cluster.c */
 void cluster_init(struct shard *s);

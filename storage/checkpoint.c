@@ -1,0 +1,287 @@
+/*
+ * Checkpoint files. `t00000007.000000000000002a.ckpt` is tablet 7's state
+ * after the entry of seq 42. Little endian:
+ *
+ *   head:   "PENNCKPT", u32 format, u32 tablet, u32 node, u32 length of
+ *           config, store id, cluster id, name of the last entry (epoch, seq),
+ *           u64 random, config, u64 checksum of all that
+ *   blocks: u32 kind, u32 length, u64 checksum, contents
+ *           CELLS    u32 count, that many REC(cell) in tree order
+ *           CLIENTS  the client table
+ *           END      u64 cells, digest; the last block
+ *
+ * A block's checksum also covers its place and the head's random number, so
+ * that blocks swapped within a file or between files do not pass. A file
+ * without its END block is not whole; none is ever seen under its final name,
+ * because it is synced before it is renamed (file_publish).
+ *
+ * The writer takes a page of the snapshot, encodes it, and writes it; only
+ * when that is done it takes the next, so the loop is never held up for more
+ * than a page. The two newest files of a tablet stay.
+ */
+#include "storage/checkpoint_private.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define KEEP 2
+
+struct checkpoint_writer {
+    struct checkpoint_job job;
+    char folder[CHECKPOINT_NAME_MAX];
+    char temporary[CHECKPOINT_NAME_MAX], final[CHECKPOINT_NAME_MAX];
+    char name[CHECKPOINT_NAME_MAX]; /* without the folder */
+    struct state_snapshot *snapshot;
+    struct env_file *file;
+    uint64_t offset, seed, cells;
+    enum { STEP_CELLS, STEP_CLIENTS, STEP_END, STEP_PUBLISH } step;
+    bool has_after;
+    struct buf config, after_partition, after_row, after_column;
+    struct buf out;
+    struct env_io io;
+};
+
+/* ---- names ---- */
+
+void checkpoint_name(uint32_t tablet, uint64_t seq, char *out)
+{
+    (void)snprintf(out, CHECKPOINT_NAME_MAX,
+                   "t%08" PRIu32 ".%016" PRIx64 ".ckpt", tablet, seq);
+}
+
+bool checkpoint_parse_name(const char *name, uint32_t *tablet, uint64_t *seq)
+{
+    char again[CHECKPOINT_NAME_MAX];
+    if (strlen(name) != 31 ||
+        sscanf(name, "t%8" SCNu32 ".%16" SCNx64 ".ckpt", tablet, seq) != 2) {
+        return false;
+    }
+    checkpoint_name(*tablet, *seq, again);
+    return strcmp(name, again) == 0;
+}
+
+static void join(const char *folder, const char *name, char *out)
+{
+    int n = snprintf(out, CHECKPOINT_NAME_MAX, "%s%s%s", folder,
+                     folder[0] == '\0' ? "" : "/", name);
+    assert(n > 0 && n < CHECKPOINT_NAME_MAX);
+}
+
+/* ---- encoding ---- */
+
+uint64_t checkpoint_sum(uint32_t kind, struct slice contents, uint64_t offset,
+                        uint64_t seed)
+{
+    uint64_t head[4] = {kind, contents.len, offset, seed};
+    return XXH3_64bits_withSeed(contents.data, contents.len,
+                                XXH3_64bits(head, sizeof(head)));
+}
+
+static void encode_head(struct checkpoint_writer *w)
+{
+    const struct checkpoint_ids *ids = &w->job.ids;
+    struct name n = state_snapshot_name(w->snapshot);
+    struct buf *b = &w->out;
+    buf_put(b, CHECKPOINT_MAGIC, 8);
+    buf_put_u32(b, CHECKPOINT_FORMAT);
+    buf_put_u32(b, ids->tablet);
+    buf_put_u32(b, ids->node);
+    buf_put_u32(b, (uint32_t)w->config.len);
+    buf_put(b, ids->store.b, sizeof(ids->store.b));
+    buf_put(b, ids->cluster.b, sizeof(ids->cluster.b));
+    buf_put_u64(b, n.epoch);
+    buf_put_u64(b, n.seq);
+    buf_put_u64(b, w->seed);
+    buf_put_slice(b, buf_slice(&w->config));
+    buf_put_u64(b, XXH3_64bits(b->data, b->len));
+}
+
+/* Puts a block's head around what is in OUT behind AT. */
+static void finish_block(struct checkpoint_writer *w, uint32_t kind, size_t at)
+{
+    struct slice contents = slice_make(w->out.data + at + CHECKPOINT_BLOCK_HEAD,
+                                       w->out.len - at - CHECKPOINT_BLOCK_HEAD);
+    struct buf head = {0};
+    buf_put_u32(&head, kind);
+    buf_put_u32(&head, (uint32_t)contents.len);
+    buf_put_u64(&head, checkpoint_sum(kind, contents, w->offset + at, w->seed));
+    assert(head.len == CHECKPOINT_BLOCK_HEAD);
+    memcpy(w->out.data + at, head.data, head.len);
+    buf_free(&head);
+}
+
+static size_t begin_block(struct checkpoint_writer *w)
+{
+    static const uint8_t blank[CHECKPOINT_BLOCK_HEAD];
+    size_t at = w->out.len;
+    buf_put(&w->out, blank, sizeof(blank));
+    return at;
+}
+
+static void remember(struct buf *b, struct slice s)
+{
+    buf_clear(b);
+    buf_put_slice(b, s);
+}
+
+static void encode_cells(struct checkpoint_writer *w)
+{
+    struct arena a = {0};
+    struct msg_tablet_page page = {0};
+    struct msg_scan_tablet ask = {
+        .has_after = w->has_after,
+        .after_partition = buf_slice(&w->after_partition),
+        .after_row = buf_slice(&w->after_row),
+        .after_column = buf_slice(&w->after_column),
+    };
+    state_snapshot_page(w->snapshot, &ask, &a, &page);
+    size_t at = begin_block(w);
+    buf_put_u32(&w->out, page.cells_count);
+    for (uint32_t i = 0; i < page.cells_count; i++) {
+        wire_encode_cell(&w->out, &page.cells[i]);
+    }
+    finish_block(w, CHECKPOINT_CELLS, at);
+    w->cells += page.cells_count;
+    if (page.more) {
+        const struct cell *last = &page.cells[page.cells_count - 1];
+        assert(page.cells_count > 0);
+        w->has_after = true;
+        remember(&w->after_partition, last->partition);
+        remember(&w->after_row, last->row);
+        remember(&w->after_column, last->column);
+    } else {
+        w->step = STEP_CLIENTS;
+    }
+    arena_free(&a);
+}
+
+static void encode_clients(struct checkpoint_writer *w)
+{
+    size_t at = begin_block(w);
+    state_snapshot_clients(w->snapshot, &w->out);
+    finish_block(w, CHECKPOINT_CLIENTS, at);
+    w->step = STEP_END;
+}
+
+static void encode_end(struct checkpoint_writer *w)
+{
+    struct id128 digest = state_snapshot_digest(w->snapshot);
+    assert(w->cells == state_snapshot_cells(w->snapshot)); /* I4 */
+    size_t at = begin_block(w);
+    buf_put_u64(&w->out, w->cells);
+    buf_put(&w->out, digest.b, sizeof(digest.b));
+    finish_block(w, CHECKPOINT_END, at);
+    w->step = STEP_PUBLISH;
+}
+
+/* ---- the writer's course ---- */
+
+static void free_writer(struct checkpoint_writer *w)
+{
+    if (w->file != NULL) {
+        w->job.env->ops->file_close(w->file);
+    }
+    state_snapshot_free(w->snapshot);
+    buf_free(&w->config);
+    buf_free(&w->after_partition);
+    buf_free(&w->after_row);
+    buf_free(&w->after_column);
+    buf_free(&w->out);
+    free(w);
+}
+
+void checkpoint_cancel(struct checkpoint_writer *w)
+{
+    free_writer(w);
+}
+
+static void finish(struct checkpoint_writer *w, enum status s)
+{
+    if (s == ST_OK) {
+        checkpoint_remove_older(w->job.env, w->folder, w->job.ids.tablet, KEEP);
+    } else {
+        checkpoint_remove_file(w->job.env, w->temporary);
+    }
+    struct checkpoint_job job = w->job;
+    char name[CHECKPOINT_NAME_MAX];
+    memcpy(name, w->name, sizeof(name));
+    free_writer(w);
+    job.done(job.ctx, s, name);
+}
+
+static void on_published(struct env_io *io, enum status s)
+{
+    finish(io->data, s);
+}
+
+static void step(struct checkpoint_writer *w)
+{
+    struct env *env = w->job.env;
+    buf_clear(&w->out);
+    switch (w->step) {
+    case STEP_CELLS:
+        if (w->offset == 0) {
+            encode_head(w);
+        }
+        encode_cells(w);
+        break;
+    case STEP_CLIENTS:
+        encode_clients(w);
+        break;
+    case STEP_END:
+        encode_end(w);
+        break;
+    case STEP_PUBLISH:
+        env->ops->file_close(w->file);
+        w->file = NULL;
+        w->io.done = on_published;
+        env->ops->file_publish(env, w->temporary, w->final, &w->io);
+        return;
+    }
+    env->ops->file_write(w->file, w->offset, buf_slice(&w->out), false, &w->io);
+}
+
+static void on_written(struct env_io *io, enum status s)
+{
+    struct checkpoint_writer *w = io->data;
+    if (s != ST_OK) {
+        finish(w, s);
+        return;
+    }
+    w->offset += w->out.len;
+    step(w);
+}
+
+struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
+                                                struct state_snapshot *p)
+{
+    struct checkpoint_writer *w = xcalloc(1, sizeof(*w));
+    char temporary[CHECKPOINT_NAME_MAX];
+    assert(j->config.len <= CHECKPOINT_CONFIG_MAX);
+    w->job = *j;
+    w->snapshot = p;
+    buf_put_slice(&w->config, j->config);
+    (void)snprintf(w->folder, sizeof(w->folder), "%s", j->folder);
+    checkpoint_name(j->ids.tablet, state_snapshot_name(p).seq, w->name);
+    (void)snprintf(temporary, sizeof(temporary), "%.100s.tmp", w->name);
+    join(w->folder, w->name, w->final);
+    join(w->folder, temporary, w->temporary);
+    env_random(j->env, &w->seed, sizeof(w->seed));
+    w->io.done = on_written;
+    w->io.data = w;
+    enum status s =
+        j->env->ops->file_open(j->env, w->temporary, ENV_CREATE, &w->file);
+    if (s == ST_OK) {
+        step(w);
+        return w;
+    }
+    /* Publishing what is not there fails, on the loop, as it must. */
+    w->file = NULL;
+    w->io.done = on_published;
+    j->env->ops->file_publish(j->env, w->temporary, w->final, &w->io);
+    return w;
+}

@@ -1,0 +1,389 @@
+/*
+ * Loading checkpoints: the newest whole one of a tablet. Every block is
+ * checked before anything of it is believed, and the digest at the end against
+ * the state that came out.
+ */
+#include "storage/checkpoint_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define FILES_MAX 64
+
+struct reader {
+    struct env *env;
+    struct env_file *file;
+    const char *path;
+    uint64_t offset, seed;
+    struct buf bytes;
+    struct err *err;
+};
+
+static enum status corrupt(struct reader *r, const char *what)
+{
+    return err_set(r->err, ST_CORRUPT, "%s: at %" PRIu64 ": %s", r->path,
+                   r->offset, what);
+}
+
+/* Reads LEN bytes into r->bytes. */
+static enum status read_exactly(struct reader *r, size_t len)
+{
+    size_t got = 0;
+    buf_clear(&r->bytes);
+    uint8_t *to = buf_reserve(&r->bytes, len);
+    enum status s = r->env->ops->file_read(r->file, r->offset, to, len, &got);
+    if (s != ST_OK) {
+        return err_set(r->err, s, "%s: at %" PRIu64 ": %s", r->path, r->offset,
+                       status_text(s));
+    }
+    r->bytes.len = got;
+    return got == len ? ST_OK : corrupt(r, "ends too early");
+}
+
+static struct id128 get_id(struct cursor *c)
+{
+    struct id128 id = {{0}};
+    struct slice s = cursor_bytes(c, sizeof(id.b));
+    if (s.len == sizeof(id.b)) {
+        memcpy(id.b, s.data, s.len);
+    }
+    return id;
+}
+
+static enum status check_ids(struct reader *r, struct cursor *c,
+                             const struct checkpoint_ids *ids,
+                             uint32_t *config_len)
+{
+    uint32_t tablet = cursor_u32(c), node = cursor_u32(c);
+    *config_len = cursor_u32(c);
+    struct id128 store = get_id(c);
+    (void)get_id(c); /* the cluster: the store's file vouches for it */
+    if (tablet != ids->tablet || node != ids->node ||
+        !id128_equal(store, ids->store)) {
+        return corrupt(r, "belongs to another store or tablet");
+    }
+    return *config_len <= CHECKPOINT_CONFIG_MAX ? ST_OK
+                                                : corrupt(r, "bad head");
+}
+
+static enum status read_head(struct reader *r, const struct checkpoint_ids *ids,
+                             struct buf *config, struct checkpoint_info *info)
+{
+    uint32_t config_len = 0;
+    enum status s = read_exactly(r, CHECKPOINT_HEAD);
+    if (s != ST_OK) {
+        return s;
+    }
+    struct cursor c = cursor_of(buf_slice(&r->bytes));
+    if (!slice_equal(cursor_bytes(&c, 8), slice_of(CHECKPOINT_MAGIC))) {
+        return corrupt(r, "is no checkpoint");
+    }
+    uint32_t format = cursor_u32(&c);
+    if (format > CHECKPOINT_FORMAT) {
+        return err_set(r->err, ST_VERSION,
+                       "%s: has format %" PRIu32 ", this version reads up to "
+                       "%u",
+                       r->path, format, CHECKPOINT_FORMAT);
+    }
+    s = check_ids(r, &c, ids, &config_len);
+    if (s != ST_OK) {
+        return s;
+    }
+    info->applied.epoch = cursor_u64(&c);
+    info->applied.seq = cursor_u64(&c);
+    r->seed = cursor_u64(&c);
+    size_t all = CHECKPOINT_HEAD + config_len;
+    s = read_exactly(r, all + 8);
+    if (s != ST_OK) {
+        return s;
+    }
+    c = cursor_of(slice_make(r->bytes.data + all, 8));
+    if (cursor_u64(&c) != XXH3_64bits(r->bytes.data, all)) {
+        return corrupt(r, "bad head");
+    }
+    buf_put(config, r->bytes.data + CHECKPOINT_HEAD, config_len);
+    r->offset = all + 8;
+    return ST_OK;
+}
+
+/* The next block's contents are in r->bytes. */
+static enum status read_block(struct reader *r, uint32_t *kind)
+{
+    enum status s = read_exactly(r, CHECKPOINT_BLOCK_HEAD);
+    if (s != ST_OK) {
+        return s;
+    }
+    struct cursor c = cursor_of(buf_slice(&r->bytes));
+    *kind = cursor_u32(&c);
+    uint32_t len = cursor_u32(&c);
+    uint64_t sum = cursor_u64(&c), at = r->offset;
+    if (len > CHECKPOINT_BLOCK_MAX) {
+        return corrupt(r, "bad block");
+    }
+    r->offset += CHECKPOINT_BLOCK_HEAD;
+    s = read_exactly(r, len);
+    if (s == ST_OK &&
+        sum != checkpoint_sum(*kind, buf_slice(&r->bytes), at, r->seed)) {
+        r->offset = at;
+        return corrupt(r, "bad block");
+    }
+    r->offset += len;
+    return s;
+}
+
+static enum status load_cells(struct reader *r, struct state *state,
+                              uint64_t *cells)
+{
+    struct arena a = {0};
+    struct cursor c = cursor_of(buf_slice(&r->bytes));
+    uint32_t count = cursor_u32(&c);
+    enum status s = ST_OK;
+    for (uint32_t i = 0; i < count && s == ST_OK; i++) {
+        struct cell cell;
+        wire_decode_cell(&c, &a, &cell);
+        s = c.bad ? ST_CORRUPT : state_load_cell(state, &cell);
+    }
+    arena_free(&a);
+    *cells += count;
+    if (s != ST_OK || cursor_left(&c) != 0) {
+        return corrupt(r, "bad cells");
+    }
+    return ST_OK;
+}
+
+static enum status check_end(struct reader *r, struct state *state,
+                             uint64_t cells, struct checkpoint_info *info)
+{
+    struct cursor c = cursor_of(buf_slice(&r->bytes));
+    uint64_t said = cursor_u64(&c);
+    struct id128 digest = get_id(&c);
+    if (c.bad || cursor_left(&c) != 0 || said != cells) {
+        return corrupt(r, "bad end");
+    }
+    state_load_done(state, info->applied);
+    if (!id128_equal(digest, state_digest(state))) {
+        return corrupt(r, "the digest differs");
+    }
+    info->cells = cells;
+    info->digest = digest;
+    return ST_OK;
+}
+
+static enum status load_blocks(struct reader *r, struct state *state,
+                               struct checkpoint_info *info)
+{
+    uint64_t cells = 0;
+    bool clients = false;
+    while (true) {
+        uint32_t kind = 0;
+        enum status s = read_block(r, &kind);
+        if (s != ST_OK) {
+            return s;
+        }
+        if (kind == CHECKPOINT_CELLS && !clients) {
+            s = load_cells(r, state, &cells);
+        } else if (kind == CHECKPOINT_CLIENTS && !clients) {
+            s = state_load_clients(state, buf_slice(&r->bytes));
+            s = s == ST_OK ? s : corrupt(r, "bad client table");
+            clients = true;
+        } else if (kind == CHECKPOINT_END && clients) {
+            return check_end(r, state, cells, info);
+        } else {
+            s = corrupt(r, "a block of the wrong kind");
+        }
+        if (s != ST_OK) {
+            return s;
+        }
+    }
+}
+
+static enum status load_file(struct reader *r, const struct checkpoint_ids *ids,
+                             struct state **out, struct buf *config,
+                             struct checkpoint_info *info)
+{
+    enum status s = r->env->ops->file_open(r->env, r->path,
+                                           ENV_READONLY | ENV_MEDIUM, &r->file);
+    if (s != ST_OK) {
+        return err_set(r->err, s, "%s: %s", r->path, status_text(s));
+    }
+    struct state *state = state_new();
+    s = read_head(r, ids, config, info);
+    if (s == ST_OK) {
+        s = load_blocks(r, state, info);
+    }
+    r->env->ops->file_close(r->file);
+    buf_free(&r->bytes);
+    if (s == ST_OK) {
+        *out = state;
+    } else {
+        state_free(state);
+        buf_clear(config);
+    }
+    return s;
+}
+
+/* ---- which files there are ---- */
+
+struct listing {
+    uint32_t tablet;
+    uint64_t seqs[FILES_MAX]; /* descending */
+    size_t count;
+};
+
+static void list_one(void *ctx, const char *name)
+{
+    struct listing *l = ctx;
+    uint32_t tablet;
+    uint64_t seq;
+    if (!checkpoint_parse_name(name, &tablet, &seq) || tablet != l->tablet) {
+        return;
+    }
+    size_t at = l->count < FILES_MAX ? l->count++ : FILES_MAX - 1;
+    while (at > 0 && l->seqs[at - 1] < seq) {
+        l->seqs[at] = l->seqs[at - 1];
+        at--;
+    }
+    l->seqs[at] = seq;
+}
+
+static void path_of(const char *folder, const char *name, char *out)
+{
+    (void)snprintf(out, CHECKPOINT_NAME_MAX, "%.60s%s%.60s", folder,
+                   folder[0] == '\0' ? "" : "/", name);
+}
+
+enum status checkpoint_load(struct env *env, const char *folder,
+                            const struct checkpoint_ids *ids,
+                            struct state **state, struct buf *config,
+                            struct checkpoint_info *info, struct err *err)
+{
+    struct listing l = {.tablet = ids->tablet};
+    enum status s = env->ops->dir_list(env, folder, list_one, &l);
+    if (s != ST_OK) {
+        return err_set(err, s, "%s: %s", folder, status_text(s));
+    }
+    s = ST_NOT_FOUND;
+    *info = (struct checkpoint_info){0};
+    for (size_t i = 0; i < l.count; i++) {
+        char path[CHECKPOINT_NAME_MAX];
+        struct err why = {""};
+        checkpoint_name(ids->tablet, l.seqs[i], info->file);
+        path_of(folder, info->file, path);
+        struct reader r = {.env = env, .path = path, .err = &why};
+        s = load_file(&r, ids, state, config, info);
+        if (s == ST_OK) {
+            return ST_OK;
+        }
+        if (!info->older) {
+            err_set(err, s, "%s", why.text); /* of the newest */
+        }
+        if (s != ST_CORRUPT) {
+            return s;
+        }
+        info->older = true;
+    }
+    return s;
+}
+
+/* ---- listing and removing ---- */
+
+static void on_removed(struct env_io *io, enum status s)
+{
+    (void)s; /* what stays is removed at the next start */
+    free(io);
+}
+
+void checkpoint_remove_file(struct env *env, const char *path)
+{
+    struct env_io *io = xcalloc(1, sizeof(*io));
+    io->done = on_removed;
+    env->ops->file_remove(env, path, io);
+}
+
+static void remove_file(struct env *env, const char *folder, const char *name)
+{
+    char path[CHECKPOINT_NAME_MAX];
+    path_of(folder, name, path);
+    checkpoint_remove_file(env, path);
+}
+
+void checkpoint_remove_older(struct env *env, const char *folder,
+                             uint32_t tablet, size_t keep)
+{
+    struct listing l = {.tablet = tablet};
+    if (env->ops->dir_list(env, folder, list_one, &l) != ST_OK) {
+        return; /* tried again after the next checkpoint */
+    }
+    for (size_t i = keep; i < l.count; i++) {
+        char name[CHECKPOINT_NAME_MAX];
+        checkpoint_name(tablet, l.seqs[i], name);
+        remove_file(env, folder, name);
+    }
+}
+
+void checkpoint_remove(struct env *env, const char *folder, uint32_t tablet)
+{
+    checkpoint_remove_older(env, folder, tablet, 0);
+}
+
+struct tablets {
+    struct env *env;
+    const char *folder;
+    uint32_t *out;
+    size_t max, count;
+    bool too_many;
+    struct buf stale; /* names of temporary files, each with its NUL */
+};
+
+static void list_tablet(void *ctx, const char *name)
+{
+    struct tablets *t = ctx;
+    uint32_t tablet;
+    uint64_t seq;
+    size_t len = strlen(name);
+    if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) {
+        buf_put(&t->stale, name, len + 1);
+        return;
+    }
+    if (!checkpoint_parse_name(name, &tablet, &seq)) {
+        return;
+    }
+    size_t at = t->count;
+    while (at > 0 && t->out[at - 1] > tablet) {
+        at--;
+    }
+    if (at > 0 && t->out[at - 1] == tablet) {
+        return;
+    }
+    if (t->count == t->max) {
+        t->too_many = true;
+        return;
+    }
+    memmove(&t->out[at + 1], &t->out[at], (t->count - at) * sizeof(*t->out));
+    t->out[at] = tablet;
+    t->count++;
+}
+
+enum status checkpoint_list(struct env *env, const char *folder,
+                            uint32_t *tablets, size_t max, size_t *count)
+{
+    struct tablets t = {
+        .env = env, .folder = folder, .out = tablets, .max = max};
+    enum status s = env->ops->dir_list(env, folder, list_tablet, &t);
+    for (size_t at = 0; s == ST_OK && at < t.stale.len;) {
+        const char *name = (const char *)t.stale.data + at;
+        remove_file(env, folder, name);
+        at += strlen(name) + 1;
+    }
+    buf_free(&t.stale);
+    if (s == ST_OK && t.too_many) {
+        s = ST_TOO_MANY;
+    }
+    if (s == ST_OK) {
+        *count = t.count;
+    }
+    return s;
+}
