@@ -70,8 +70,10 @@ static enum status run_once(const struct cloud_op *op, const struct kv_batch *b,
         }
         struct kv_pending pending = r->pending;
         st = kv_settle(kv, r, at_most(left, SETTLE_MS_MAX));
-        if (st == ST_UNKNOWN_OUTCOME)
+        if (st == ST_UNKNOWN_OUTCOME) {
             r->pending = pending;
+            store_pause(op, PAUSE_MS_FIRST);
+        }
     }
     return st;
 }

@@ -16,7 +16,7 @@ static void put(struct smtp_line *l, uint8_t c)
     /* Tabs are white space to some; other control characters to nobody. */
     if ((c < 0x20 && c != '\t') || c > 0x7e)
         l->bad = true;
-    if (l->len + 2 >= LIMIT_SMTP_COMMAND + 1) {
+    if (l->len + 2 == LIMIT_SMTP_COMMAND) {
         l->too_long = true;
         return;
     }

@@ -13,3 +13,13 @@ check_PROGRAMS += unit_delivery
 unit_delivery_SOURCES = tests/unit/test_delivery.c $(CLOUD_FIXTURE)
 unit_delivery_LDADD = $(CLOUD_UNIT_LIBS)
 TESTS += unit_delivery
+
+check_PROGRAMS += unit_smtp_session
+unit_smtp_session_SOURCES = tests/unit/test_smtp_session.c $(CLOUD_FIXTURE)
+unit_smtp_session_LDADD = libgateway.a $(CLOUD_UNIT_LIBS)
+TESTS += unit_smtp_session
+
+check_PROGRAMS += unit_smtp_server
+unit_smtp_server_SOURCES = tests/unit/test_smtp_server.c $(CLOUD_FIXTURE)
+unit_smtp_server_LDADD = libgateway.a $(CLOUD_UNIT_LIBS)
+TESTS += unit_smtp_server
