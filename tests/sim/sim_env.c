@@ -28,13 +28,14 @@ static int64_t sim_now_us(struct env *e)
 {
     struct sim_env *s = env_of(e);
     struct sim_host *h = s->host;
-    if (h->preempt_ppm > 0 && !s->process->dead &&
+    if (h->preempt_ppm > 0 && !s->process->dead && !s->w->observing &&
         sim_rng_chance(&s->w->rng, h->preempt_ppm)) {
         int64_t stop = sim_rng_range(&s->w->rng, 1, h->preempt_us);
         s->busy_until = env_true_now(s) + stop;
         TRACE(s->w, "%s stopped for %lld us", h->name, (long long)stop);
     }
-    return host_clock(h, env_true_now(s));
+    /* A checker asks for the instant, whatever the process is doing. */
+    return host_clock(h, s->w->observing ? s->w->now : env_true_now(s));
 }
 
 static int64_t sim_wall_ms(struct env *e)
@@ -259,19 +260,24 @@ struct env *sim_env_new(struct sim_host *h, const struct env_peer *self)
                           .now_us = log_now,
                           .ctx = s};
     sim_rng_init(&s->rng, sim_rng_next(&h->w->rng));
-    if (self != NULL) {
-        s->self = *self;
-    } else {
-        (void)snprintf(s->self.name, sizeof(s->self.name), "%s", h->name);
-    }
+    struct env_peer peer = {.role = ROLE_CLIENT};
+    (void)snprintf(peer.name, sizeof(peer.name), "%s", h->name);
+    peer = self != NULL ? *self : peer;
+    (void)snprintf(s->name, sizeof(s->name), "%s", peer.name);
+    s->self = (struct hello_self){.store = peer.store,
+                                  .incarnation = peer.incarnation,
+                                  .term = peer.term,
+                                  .node = peer.node,
+                                  .role = peer.role,
+                                  .name = s->name};
     s->next = s->process->envs;
     s->process->envs = s;
     return &s->env;
 }
 
-void sim_env_set_self(struct env *e, const struct env_peer *self)
+struct hello_self *sim_env_self(struct env *e)
 {
-    env_of(e)->self = *self;
+    return &env_of(e)->self;
 }
 
 struct sim_host *sim_env_host(struct env *e)
@@ -283,6 +289,15 @@ bool sim_env_alive(const struct env *e)
 {
     const struct sim_env *s = (const struct sim_env *)(const void *)e;
     return !s->process->dead;
+}
+
+bool sim_host_busy(const struct sim_host *h)
+{
+    const struct sim_env *s = h->process != NULL ? h->process->envs : NULL;
+    while (s != NULL && s->busy_until <= h->w->now) {
+        s = s->next;
+    }
+    return s != NULL;
 }
 
 /* Takes away what would still call the dead process. */

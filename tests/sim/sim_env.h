@@ -20,6 +20,7 @@
 #ifndef TESTS_SIM_SIM_ENV_H
 #define TESTS_SIM_SIM_ENV_H
 
+#include "common/hello.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_world.h"
@@ -68,6 +69,9 @@ bool sim_host_paused(const struct sim_host *h);
  * the reading happens after the stop. 0: not at all. */
 void sim_host_preempt(struct sim_host *h, uint32_t chance_ppm,
                       int64_t longest_us);
+/* True while H stands in the middle of an event: its memory is already what
+ * it will be when it goes on. */
+bool sim_host_busy(const struct sim_host *h);
 
 /* Clock: parts per million against true time (at most 10,000 either way;
  * drawn at random when the host is made), and steps of the wall clock. */
@@ -75,10 +79,12 @@ void sim_host_set_drift(struct sim_host *h, int32_t ppm);
 void sim_host_step_wall(struct sim_host *h, int64_t by_ms);
 
 /* A new env of the host's process; without a process one begins that has no
- * program. SELF is what peers read in the HELLO (its lane is ignored; NULL:
- * name of the host, nothing else). Freed with the process. */
+ * program. SELF is what peers read in the HELLO (its lane is ignored; NULL: a
+ * client with the host's name). Freed with the process. */
 struct env *sim_env_new(struct sim_host *h, const struct env_peer *self);
-void sim_env_set_self(struct env *e, const struct env_peer *self);
+/* What the HELLO is made of and checked against; changes count for
+ * connections made later. Its name is borrowed. */
+struct hello_self *sim_env_self(struct env *e);
 struct sim_host *sim_env_host(struct env *e);
 /* True while the process that E belongs to lives. */
 bool sim_env_alive(const struct env *e);

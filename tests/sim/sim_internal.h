@@ -34,17 +34,19 @@ struct sim_listener {
 
 struct world {
     int64_t now;
-    uint64_t seq, events, hash, frames;
+    uint64_t seq, events, hash, frames, denied;
     struct sim_event **heap;
     size_t heap_len, heap_cap;
     struct sim_rng rng, test_rng;
     struct sim_host *hosts[SIM_HOSTS];
     size_t host_count;
     int depth; /* > 0: an event is being handled */
-    bool stop, in_host;
+    bool stop;
+    bool observing;             /* nobody is stopped meanwhile */
+    struct sim_host *ran;       /* where the event at hand ran; NULL: nowhere */
     struct sim_process *dying;  /* to be freed when the event has ended */
     struct sim_process *buried; /* dead, without a program: freed at the end */
-    void (*observe)(void *ctx);
+    void (*observe)(void *ctx, struct sim_host *h);
     void *observe_ctx;
     void (*trace)(void *ctx, int64_t time_us, const char *line);
     void *trace_ctx;
@@ -114,7 +116,8 @@ struct sim_env {
     struct world *w;
     struct sim_host *host;
     struct sim_process *process;
-    struct env_peer self;
+    struct hello_self self;
+    char name[LIMIT_NAME + 1];
     struct sim_rng rng;
     int64_t busy_until; /* true time; it handles nothing before */
     int64_t last_post;

@@ -260,6 +260,21 @@ static void end_lost(struct env_conn *c, enum status why)
     end_free(c);
 }
 
+/* This side breaks the connection for WHY and tells its user. */
+static void refuse(struct env_conn *c, enum status why)
+{
+    struct sim_pipe *p = c->pipe;
+    struct sim_dir *out = &p->dir[c->side];
+    bool answered = c->side == 1 || c->open;
+    p->held++;
+    end_lost(c, why);
+    if (answered) {
+        append_kind(out, SEG_RST, p->w->now);
+    }
+    p->held--;
+    pipe_maybe_free(p);
+}
+
 static struct sim_listener *listener_find(struct world *w, const char *address)
 {
     struct sim_listener *l = w->listeners;
@@ -285,7 +300,46 @@ static struct sim_env *taker(const struct sim_dir *d)
     return NULL;
 }
 
-static void take_syn(struct sim_dir *d, const struct segment *s)
+static struct segment *hello_new(enum segment_kind kind,
+                                 const struct hello_self *self)
+{
+    struct segment *s = segment_new(kind, slice_make(NULL, 0));
+    s->self = *self;
+    (void)snprintf(s->name, sizeof(s->name), "%s", self->name);
+    return s;
+}
+
+static void hear_nothing(void *ctx, struct env_conn *c, enum status why)
+{
+    (void)ctx;
+    (void)c;
+    (void)why;
+}
+
+/* Both sides of a connection look at the other's HELLO as the daemons do. */
+static void greet(struct env_conn *c, struct segment *s)
+{
+    struct msg_hello hello;
+    struct env_peer peer;
+    struct err err;
+    s->self.name = s->name;
+    hello_make(&s->self, c->pipe->lane, &hello);
+    enum status status =
+        hello_check(&c->env->self, &hello, ROLES_ALL, &peer, &err);
+    if (status != ST_OK) {
+        /* A listener never hears of those that it did not let in. */
+        static const struct env_conn_events quiet = {.on_close = hear_nothing};
+        c->events = c->side == 1 ? &quiet : c->events;
+        TRACE(c->env->w, "%s: %s", c->env->host->name, err.text);
+        refuse(c, status);
+        return;
+    }
+    c->open = true;
+    c->peer_role = peer.role;
+    c->events->on_open(c->ctx, c, &peer);
+}
+
+static void take_syn(struct sim_dir *d, struct segment *s)
 {
     struct sim_pipe *p = d->pipe;
     struct sim_listener *l = listener_find(p->w, p->address);
@@ -296,14 +350,10 @@ static void take_syn(struct sim_dir *d, const struct segment *s)
     p->host[1] = l->host;
     struct env_conn *c = end_new(l->env, l->events, l->ctx);
     end_join(c, p, 1);
-    c->open = true;
-    struct segment *answer = segment_new(SEG_ACCEPT, slice_make(NULL, 0));
-    answer->peer = l->env->self;
-    answer->peer.lane = (uint8_t)p->lane;
-    append(&p->dir[1], answer, p->w->now);
+    append(&p->dir[1], hello_new(SEG_ACCEPT, &l->env->self), p->w->now);
     TRACE(p->w, "%s: connection %llu from %s", l->host->name,
           (unsigned long long)p->id, p->host[0]->name);
-    l->events->on_open(l->ctx, c, &s->peer);
+    greet(c, s);
 }
 
 static void trace_frame(struct sim_dir *d, const struct wire_msg *m)
@@ -362,7 +412,14 @@ static void take_data(struct sim_dir *d, const struct segment *s)
         if (p->w->trace != NULL) {
             trace_frame(d, &m);
         }
-        c->events->on_message(c->ctx, c, &m);
+        if (!hello_may_send(c->peer_role, c->env->self.role,
+                            (uint16_t)m.type)) {
+            TRACE(p->w, "%s: that role may not send this", c->env->host->name);
+            p->w->denied++;
+            refuse(c, ST_DENIED);
+        } else {
+            c->events->on_message(c->ctx, c, &m);
+        }
         arena_free(&p->w->arena);
     }
 }
@@ -391,8 +448,7 @@ static void take(struct sim_dir *d, struct segment *s)
             break;
         }
         event_cancel(p->w, &c->late); /* the connect timeout */
-        c->open = true;
-        c->events->on_open(c->ctx, c, &s->peer);
+        greet(c, s);
         break;
     case SEG_DATA:
         if (c == NULL) {
@@ -520,19 +576,9 @@ static void send_stray(struct sim_dir *d, struct slice frame, int64_t now)
 static void on_late(struct sim_event *ev)
 {
     struct env_conn *c = ev->ctx;
-    if (event_deferred(ev, c->env)) {
-        return;
+    if (!event_deferred(ev, c->env)) {
+        refuse(c, c->open ? ST_BUSY : ST_UNREACHABLE);
     }
-    struct sim_pipe *p = c->pipe;
-    p->held++;
-    struct sim_dir *out = &p->dir[c->side];
-    bool was_open = c->open;
-    end_lost(c, was_open ? ST_BUSY : ST_UNREACHABLE);
-    if (was_open) {
-        append_kind(out, SEG_RST, p->w->now);
-    }
-    p->held--;
-    pipe_maybe_free(p);
 }
 
 struct env_conn *net_connect(struct env *e, const char *address, enum lane lane,
@@ -549,10 +595,7 @@ struct env_conn *net_connect(struct env *e, const char *address, enum lane lane,
     (void)snprintf(p->address, sizeof(p->address), "%s", address);
     p->lane = lane;
     end_join(c, p, 0);
-    struct segment *syn = segment_new(SEG_SYN, slice_make(NULL, 0));
-    syn->peer = s->self;
-    syn->peer.lane = (uint8_t)lane;
-    append(&p->dir[0], syn, env_true_now(s));
+    append(&p->dir[0], hello_new(SEG_SYN, &s->self), env_true_now(s));
     event_schedule(s->w, &c->late, env_true_now(s) + CONNECT_TIMEOUT_US);
     return c;
 }

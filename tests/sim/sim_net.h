@@ -42,5 +42,8 @@ void sim_net_set_faults(struct world *w, const struct sim_net_faults *f);
 
 /* Frames delivered, for figures. */
 uint64_t sim_net_frames(const struct world *w);
+/* Frames of a type that their sender's role may not send (each broke its
+ * connection, as it does in the daemons): a bug, always. */
+uint64_t sim_net_denied(const struct world *w);
 
 #endif

@@ -92,3 +92,8 @@ uint64_t sim_net_frames(const struct world *w)
 {
     return w->frames;
 }
+
+uint64_t sim_net_denied(const struct world *w)
+{
+    return w->denied;
+}

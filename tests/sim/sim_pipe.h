@@ -12,7 +12,8 @@ struct segment {
     struct segment *next;
     enum segment_kind kind;
     int64_t at;
-    struct env_peer peer; /* SYN, ACCEPT */
+    struct hello_self self; /* SYN, ACCEPT: the sender's */
+    char name[LIMIT_NAME + 1];
     size_t len;
     uint8_t data[];
 };
@@ -45,6 +46,7 @@ struct env_conn {
     struct sim_pipe *pipe;
     unsigned side;
     bool open;
+    uint8_t peer_role;
     void *data, *ctx;
     const struct env_conn_events *events;
     struct sim_event late; /* connect timeout; later: too much is queued */

@@ -205,7 +205,7 @@ bool event_deferred(struct sim_event *ev, struct sim_env *e)
         event_schedule(e->w, ev, e->busy_until);
         return true;
     }
-    e->w->in_host = true;
+    e->w->ran = e->host;
     return false;
 }
 
@@ -273,13 +273,15 @@ bool world_step(struct world *w)
     w->now = ev->time;
     w->events++;
     world_mix(w, (uint64_t)ev->time, ev->seq);
-    w->in_host = false;
+    w->ran = NULL;
     w->depth++;
     ev->fn(ev);
     w->depth--;
     world_reap(w);
-    if (w->in_host && w->observe != NULL) {
-        w->observe(w->observe_ctx);
+    if (w->ran != NULL && w->observe != NULL) {
+        w->observing = true;
+        w->observe(w->observe_ctx, w->ran);
+        w->observing = false;
     }
     return true;
 }
@@ -368,7 +370,8 @@ void world_at(struct world *w, int64_t delay_us, void (*fn)(void *ctx),
     event_schedule(w, &c->ev, w->now + (delay_us > 0 ? delay_us : 0));
 }
 
-void world_observe(struct world *w, void (*fn)(void *ctx), void *ctx)
+void world_observe(struct world *w, void (*fn)(void *ctx, struct sim_host *h),
+                   void *ctx)
 {
     w->observe = fn;
     w->observe_ctx = ctx;

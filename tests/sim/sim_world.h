@@ -55,8 +55,9 @@ void world_stop(struct world *w);
 /* Calls FN once, DELAY_US from now, outside all hosts. */
 void world_at(struct world *w, int64_t delay_us, void (*fn)(void *ctx),
               void *ctx);
-/* Calls FN after every event that ran in a host: for invariants. */
-void world_observe(struct world *w, void (*fn)(void *ctx), void *ctx);
+/* Calls FN after every event that ran in a host, H: for invariants. */
+void world_observe(struct world *w, void (*fn)(void *ctx, struct sim_host *h),
+                   void *ctx);
 
 /* Trace: lines of text, only formatted when somebody listens. */
 void world_trace_to(struct world *w,
