@@ -99,6 +99,43 @@ void history_sum(const struct history *h, uint32_t key, int64_t *certain,
     }
 }
 
+static bool list_wrong(struct buf *why, uint32_t key, uint32_t id,
+                       const char *what)
+{
+    buf_printf(why, "P1: list of key %u: operation %u %s\n", key, id, what);
+    return false;
+}
+
+bool history_check_list(const struct history *h, uint32_t key,
+                        const uint32_t *ids, uint32_t count, struct buf *why)
+{
+    uint32_t *place = xcalloc((size_t)h->count + 1, sizeof(*place));
+    bool good = true;
+    for (uint32_t i = 0; i < count && good; i++) {
+        if (ids[i] >= h->count || h->ops[ids[i]].ask.key != key) {
+            good = list_wrong(why, key, ids[i], "was never asked");
+        } else if (place[ids[i]] != 0) {
+            good = list_wrong(why, key, ids[i], "is there twice");
+        } else {
+            place[ids[i]] = i + 1;
+        }
+    }
+    for (uint32_t i = 0; i < h->count && good; i++) {
+        const struct op *op = &h->ops[i];
+        if (op->ask.key != key || op->ask.kind != HISTORY_INCREMENT) {
+            continue;
+        }
+        if (op->outcome == HISTORY_OK && place[i] != op->value) {
+            good = list_wrong(why, key, i,
+                              place[i] == 0 ? "is lost" : "is elsewhere");
+        } else if (op->outcome == HISTORY_REFUSED && place[i] != 0) {
+            good = list_wrong(why, key, i, "was refused and is there");
+        }
+    }
+    free(place);
+    return good;
+}
+
 /* ---- one operation ---- */
 
 static bool is_certain(const struct op *op)

@@ -69,4 +69,11 @@ void history_print(const struct history *h, uint32_t key, struct buf *out);
 void history_sum(const struct history *h, uint32_t key, int64_t *certain,
                  int64_t *most);
 
+/* KEY's increments are also a list, where the K-th one left its operation's
+ * number: IDS is what was found at the end. False if one that was certain is
+ * missing or elsewhere, one that was refused is there, or one is there twice;
+ * WHY tells. */
+bool history_check_list(const struct history *h, uint32_t key,
+                        const uint32_t *ids, uint32_t count, struct buf *why);
+
 #endif

@@ -76,6 +76,9 @@ static enum status prim_write(struct sim_host *h, struct inode *ino,
         /* A part of it is there all the same. */
         inode_write(ino, offset, data.data,
                     room ? sim_rng_below(r, data.len + 1) : 0);
+        if (SIM_HAS_BUG(h->w, short_write)) {
+            return ST_OK;
+        }
         return room ? ST_IO : ST_NO_SPACE;
     }
     inode_write(ino, offset, data.data, data.len);
@@ -90,9 +93,11 @@ static enum status prim_sync(struct sim_host *h, struct inode *ino)
     if (count_down(&h->disk->fail_sync_in)) {
         TRACE(h->w, "%s: a sync fails", h->name);
         inode_sync_failed(ino);
-        return ST_IO;
+        return SIM_HAS_BUG(h->w, forget_failed_sync) ? ST_OK : ST_IO;
     }
-    inode_synced(ino);
+    if (!SIM_HAS_BUG(h->w, sync_does_nothing)) {
+        inode_synced(ino);
+    }
     return ST_OK;
 }
 
@@ -105,7 +110,9 @@ static enum status prim_sync_folder(struct sim_host *h, const char *name)
         TRACE(h->w, "%s: a directory's sync fails", h->name);
         return ST_IO;
     }
-    disk_sync_folder(h->disk, name);
+    if (!SIM_HAS_BUG(h->w, no_directory_sync)) {
+        disk_sync_folder(h->disk, name);
+    }
     return ST_OK;
 }
 

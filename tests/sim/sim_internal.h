@@ -32,7 +32,16 @@ struct sim_listener {
     struct sim_listener *next;
 };
 
+/* sim_bugs.def */
+enum sim_bug {
+#define BUG(name, text) SIM_BUG_##name,
+#include "tests/sim/sim_bugs.def"
+#undef BUG
+};
+#define SIM_HAS_BUG(w, name) (((w)->bugs >> SIM_BUG_##name) & 1u)
+
 struct world {
+    unsigned bugs;
     int64_t now;
     uint64_t seq, events, hash, frames, denied;
     struct sim_event **heap;

@@ -229,6 +229,11 @@ struct world *world_new(uint64_t seed)
     return w;
 }
 
+void world_set_bugs(struct world *w, unsigned bugs)
+{
+    w->bugs = bugs;
+}
+
 int64_t world_now(const struct world *w)
 {
     return w->now;

@@ -34,6 +34,9 @@ struct world *world_new(uint64_t seed);
 /* Kills what still runs (objects are freed) and frees all hosts. */
 void world_free(struct world *w);
 
+/* Deliberate bugs of the env: bits of sim_bugs.def. */
+void world_set_bugs(struct world *w, unsigned bugs);
+
 /* True time in microseconds, from 0; hosts' clocks differ from it. */
 int64_t world_now(const struct world *w);
 uint64_t world_events(const struct world *w);

@@ -1,0 +1,209 @@
+/*
+ * What must hold at every instant, looked at after every event on the host
+ * where it was: at most one replica of a tablet serves (I1), replicas that
+ * have applied the same seq have the same state (I4), what is applied at a seq
+ * is the same entry everywhere and for ever (which is most of I2), no replica
+ * cuts what it knows to be committed (I5), and a replica's applied seq never
+ * goes back while its process lives.
+ */
+#include "tests/sim/cluster.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the first replica had that applied (tablet, name.seq). */
+struct fact {
+    uint32_t tablet; /* + 1; 0: free */
+    struct name name;
+    struct id128 digest;
+    struct member *by;
+};
+
+struct checks {
+    struct cluster *c;
+    struct fact *facts;
+    size_t mask, count;
+};
+
+struct checks *checks_new(struct cluster *c)
+{
+    struct checks *k = xcalloc(1, sizeof(*k));
+    k->c = c;
+    k->mask = 4095;
+    k->facts = xcalloc(k->mask + 1, sizeof(*k->facts));
+    return k;
+}
+
+void checks_free(struct checks *k)
+{
+    if (k != NULL) {
+        free(k->facts);
+        free(k);
+    }
+}
+
+uint64_t checks_applied(const struct checks *k)
+{
+    return k->count;
+}
+
+static struct fact *fact_slot(struct checks *k, uint32_t tablet, uint64_t seq)
+{
+    uint64_t hash = (seq * 31 + tablet) * UINT64_C(0x9e3779b97f4a7c15);
+    size_t i = (size_t)(hash >> 20) & k->mask;
+    while (k->facts[i].tablet != 0 &&
+           (k->facts[i].tablet != tablet + 1 || k->facts[i].name.seq != seq)) {
+        i = (i + 1) & k->mask;
+    }
+    return &k->facts[i];
+}
+
+static void facts_grow(struct checks *k)
+{
+    struct fact *old = k->facts;
+    size_t size = k->mask + 1;
+    k->mask = 2 * size - 1;
+    k->facts = xcalloc(k->mask + 1, sizeof(*k->facts));
+    for (size_t i = 0; i < size; i++) {
+        if (old[i].tablet != 0) {
+            *fact_slot(k, old[i].tablet - 1, old[i].name.seq) = old[i];
+        }
+    }
+    free(old);
+}
+
+static void check_applied(struct checks *k, struct member *m, uint32_t tablet,
+                          struct name name, struct id128 digest)
+{
+    if (k->count >= k->mask / 2) {
+        facts_grow(k);
+    }
+    struct fact *f = fact_slot(k, tablet, name.seq);
+    if (f->tablet == 0) {
+        *f = (struct fact){tablet + 1, name, digest, m};
+        k->count++;
+        return;
+    }
+    if (!name_equal(f->name, name)) {
+        sim_cluster_fail(
+            k->c,
+            "I2: tablet %u seq %" PRIu64 ": %s applied the entry of "
+            "epoch %" PRIu64 ", %s that of epoch %" PRIu64,
+            tablet, name.seq, f->by->name, f->name.epoch, m->name, name.epoch);
+    } else if (!id128_equal(f->digest, digest)) {
+        sim_cluster_fail(k->c,
+                         "I4: tablet %u: %s and %s differ after seq %" PRIu64,
+                         tablet, f->by->name, m->name, name.seq);
+    }
+}
+
+static void check_tablet(struct checks *k, struct member *m, uint32_t tablet)
+{
+    struct name name;
+    struct id128 digest;
+    if (!storage_node_digest(member_object(m), tablet, &name, &digest)) {
+        m->applied[tablet] = (struct name){0};
+        return;
+    }
+    if (name.seq != m->applied[tablet].seq) {
+        check_applied(k, m, tablet, name, digest);
+        m->applied[tablet] = name;
+    }
+}
+
+/* I1. A process in the middle of an event looks at its clock again before it
+ * serves anything more. */
+static void check_serving(struct checks *k, struct member *m, uint32_t tablet)
+{
+    if (sim_host_busy(m->host) ||
+        !storage_node_serving(member_object(m), tablet)) {
+        return;
+    }
+    for (unsigned i = 0; i < k->c->member_count; i++) {
+        struct member *o = &k->c->members[i];
+        if (o != m && o->kind == MEMBER_STORAGE && member_object(o) != NULL &&
+            !sim_host_busy(o->host) &&
+            storage_node_serving(member_object(o), tablet)) {
+            sim_cluster_fail(k->c, "I1: %s and %s both serve tablet %u",
+                             m->name, o->name, tablet);
+        }
+    }
+}
+
+static struct member *member_of_host(struct cluster *c, struct sim_host *h)
+{
+    for (unsigned i = 0; i < c->member_count; i++) {
+        if (c->members[i].host == h) {
+            return &c->members[i];
+        }
+    }
+    return NULL;
+}
+
+void checks_observe(struct checks *k, struct sim_host *h)
+{
+    struct member *m = member_of_host(k->c, h);
+    if (m == NULL || m->kind != MEMBER_STORAGE || member_object(m) == NULL) {
+        return;
+    }
+    for (uint32_t t = 0; t <= k->c->o.tablets && t < CLUSTER_TABLETS; t++) {
+        check_tablet(k, m, t);
+        check_serving(k, m, t);
+    }
+}
+
+void checks_cut(struct checks *k, struct member *m, uint32_t tablet,
+                struct name to, struct name committed)
+{
+    world_trace(k->c->w,
+                "%s cuts tablet %u to %" PRIu64 ".%" PRIu64
+                ", committed %" PRIu64 ".%" PRIu64,
+                m->name, tablet, to.epoch, to.seq, committed.epoch,
+                committed.seq);
+    if (to.seq < committed.seq) {
+        sim_cluster_fail(k->c,
+                         "I5: %s cuts tablet %u to seq %" PRIu64
+                         " although %" PRIu64 " is committed",
+                         m->name, tablet, to.seq, committed.seq);
+    }
+}
+
+bool checks_equal(struct checks *k, struct buf *why)
+{
+    const struct msg_map *map = sim_cluster_map(k->c);
+    if (map == NULL) {
+        buf_put_text(why, "no map\n");
+        return false;
+    }
+    for (uint32_t i = 0; i < map->tablets_count; i++) {
+        const struct tablet_config *t = &map->tablets[i];
+        struct name first = {0};
+        for (unsigned j = 0; j < k->c->member_count; j++) {
+            struct member *m = &k->c->members[j];
+            bool member = false;
+            for (uint32_t r = 0; r < t->in_sync_count; r++) {
+                member =
+                    member || (m->node != 0 && t->in_sync[r].node == m->node);
+            }
+            struct name name = {0};
+            struct id128 digest;
+            if (!member) {
+                continue;
+            }
+            if (member_object(m) == NULL ||
+                !storage_node_digest(member_object(m), t->tablet, &name,
+                                     &digest) ||
+                (first.seq != 0 && !name_equal(first, name))) {
+                buf_printf(why,
+                           "tablet %u: %s has applied %" PRIu64 ".%" PRIu64
+                           ", another %" PRIu64 ".%" PRIu64 "\n",
+                           t->tablet, m->name, name.epoch, name.seq,
+                           first.epoch, first.seq);
+                return false;
+            }
+            first = name;
+        }
+    }
+    return true;
+}
