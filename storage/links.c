@@ -8,6 +8,7 @@
 #define REOPEN_US 50000 /* R11: longer than this counts as down */
 #define RETRY_US 20000  /* while that runs */
 #define RETRY_LATE_US 100000
+#define DOUBT_US 1000000 /* a connection is not doubted more often */
 
 struct link {
     struct links *owner;
@@ -17,6 +18,7 @@ struct link {
     bool was_up, down_told;
     struct env_peer peer; /* as last heard */
     int64_t lost_us;      /* since when it is not open */
+    int64_t opened_us;
     struct env_timer timer;
 };
 
@@ -69,6 +71,7 @@ static void on_open(void *ctx, struct env_conn *c, const struct env_peer *p)
     env_timer_stop(k->owner->o.env, &k->timer);
     k->peer = *p;
     k->open = true;
+    k->opened_us = env_now_us(k->owner->o.env);
     k->was_up = true;
     k->down_told = false;
     k->owner->o.on_up(k->owner->o.ctx, &k->peer);
@@ -188,11 +191,33 @@ void links_set(struct links *l, const struct link_target *targets,
     }
 }
 
+/* The caller knows another store there than the one that said HELLO (R5). It
+ * may have been wiped and started again without this idle connection hearing
+ * of its end, and nothing would ever be sent that found out: ask again who is
+ * there, but not too often, as the caller may be the one who is behind. */
+static void reopen(struct link *k)
+{
+    struct env *e = k->owner->o.env;
+    int64_t now = env_now_us(e);
+    if (now - k->opened_us < DOUBT_US) {
+        return;
+    }
+    e->ops->close(k->conn);
+    k->conn = NULL;
+    k->open = false;
+    k->lost_us = now;
+    env_timer_start(e, &k->timer, 0);
+}
+
 bool links_send(struct links *l, uint32_t node, struct id128 store,
                 struct slice frames)
 {
     struct link *k = find(l, node);
-    if (k == NULL || !k->open || !id128_equal(k->peer.store, store)) {
+    if (k == NULL || !k->open) {
+        return false;
+    }
+    if (!id128_equal(k->peer.store, store)) {
+        reopen(k);
         return false;
     }
     l->o.env->ops->send(k->conn, frames);
