@@ -55,7 +55,8 @@ static void take_out(struct timers *h, struct env_timer *t)
 
 static void on_timer(uv_timer_t *handle);
 
-static void arm(struct env_uv *u)
+/* Fires in LEAST_MS at the earliest. */
+static void arm(struct env_uv *u, uint64_t least_ms)
 {
     struct timers *h = &u->timers;
     if (h->firing || u->closing) {
@@ -67,12 +68,15 @@ static void arm(struct env_uv *u)
     }
     int64_t left = h->heap[0].at_us - env_now_us(&u->env);
     uint64_t ms = left <= 0 ? 0 : ((uint64_t)left + 999) / 1000;
+    ms = ms < least_ms ? least_ms : ms;
     uv_update_time(u->loop); /* the timer counts from the loop's time */
     (void)uv_timer_start(&h->handle, on_timer, ms, 0);
 }
 
 /* Fires what was due when it began: timers that callbacks start anew wait
- * for the loop's next turn, so that they cannot starve the network. */
+ * for the loop's next turn, so that they cannot starve the network. libuv
+ * runs a timer that its own callback started with no delay in the same turn,
+ * again and again: hence a millisecond. */
 static void on_timer(uv_timer_t *handle)
 {
     struct env_uv *u = handle->data;
@@ -86,7 +90,7 @@ static void on_timer(uv_timer_t *handle)
         t->fn(t);
     }
     h->firing = false;
-    arm(u);
+    arm(u, 1);
 }
 
 void env_uv_timer_start(struct env *e, struct env_timer *t, int64_t delay_us)
@@ -109,7 +113,7 @@ void env_uv_timer_start(struct env *e, struct env_timer *t, int64_t delay_us)
     h->count++;
     settle(h, h->count - 1, slot);
     if (h->heap[0].t == t) {
-        arm(u);
+        arm(u, 0);
     }
 }
 

@@ -286,7 +286,10 @@ void lead_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
 int64_t lead_next_us(const struct replica_core *r)
 {
     int64_t next = peers_next_us(r);
-    if (r->phase == PHASE_GATHERING && r->gate_us < next && all_joined(r)) {
+    /* Once past, the gate is no reason to be called: what is still missing
+     * comes as an event. */
+    if (r->phase == PHASE_GATHERING && r->ticked_us < r->gate_us &&
+        r->gate_us < next && all_joined(r)) {
         next = r->gate_us;
     }
     if (r->tell_us != 0 && r->tell_us < next) {

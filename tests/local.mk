@@ -1,3 +1,4 @@
 include tests/unit/local.mk
 include tests/sim/local.mk
 include tests/fuzz/local.mk
+include tests/cluster/local.mk

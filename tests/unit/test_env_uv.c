@@ -693,6 +693,39 @@ START_TEST(timers_in_order)
 }
 END_TEST
 
+static uv_async_t poke; /* the teardown closes it with the loop */
+
+/* A timer that starts itself anew without any delay. */
+static void on_restless(struct env_timer *t)
+{
+    fired++;
+    env_timer_start(t->data, t, 0);
+}
+
+static void on_poked(uv_async_t *a)
+{
+    unsigned *poked = a->data;
+    (*poked)++;
+}
+
+/* What comes over the network, like what another thread sends, is heard. */
+START_TEST(restless_timer_starves_nobody)
+{
+    struct env_timer t = {.fn = on_restless, .data = client.env};
+    unsigned poked = 0;
+    ck_assert_int_eq(uv_async_init(&loop, &poke, on_poked), 0);
+    poke.data = &poked;
+    fired = 0;
+    env_timer_start(client.env, &t, 0);
+    run_until(&fired, 3);
+    ck_assert_int_eq(uv_async_send(&poke), 0);
+    run_until(&poked, 1);
+    ck_assert_uint_eq(poked, 1);
+    env_timer_stop(client.env, &t);
+    uv_close((uv_handle_t *)&poke, NULL);
+}
+END_TEST
+
 START_TEST(clocks)
 {
     int64_t a = env_now_us(client.env), b = env_now_us(client.env);
@@ -742,6 +775,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, timers_in_order);
+    tcase_add_test(t, restless_timer_starves_nobody);
     tcase_add_test(t, clocks);
     suite_add_tcase(s, t);
     suite_add_tcase(s, net_case());
