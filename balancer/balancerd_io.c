@@ -8,9 +8,9 @@
 #include <stdlib.h>
 
 #include "common/env_uv_io.h"
+#include "common/watch.h"
 #include "balancer/metrics.h"
 #include "balancer/server_io.h"
-#include "balancer/watch.h"
 
 struct balancerd {
     struct daemon *daemon;

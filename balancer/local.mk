@@ -8,8 +8,7 @@ libbalancer_a_SOURCES = \
     balancer/relay_io.c balancer/relay_io.h \
     balancer/resolver_io.c balancer/resolver_io.h \
     balancer/server_io.c balancer/server_io.h \
-    balancer/services.def \
-    balancer/watch.c balancer/watch.h
+    balancer/services.def
 
 sbin_PROGRAMS += penn-balancerd
 penn_balancerd_SOURCES = balancer/main.c

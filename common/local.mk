@@ -30,3 +30,4 @@ libcommon_a_SOURCES += \
     common/hello.c common/hello.h common/roles.def \
     common/key.c common/key.h common/key_io.c \
     common/seal.c common/seal.h
+libcommon_a_SOURCES += common/watch.c common/watch.h

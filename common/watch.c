@@ -1,13 +1,13 @@
 /*
  * One link to each coordinator. All are told and asked alike, so that nothing
  * here needs to know which of them is active: the passive ones answer with an
- * error or not at all, and the newest map wins (balancer_take_map()).
+ * error or not at all, and the newest map wins (its user compares).
  *
  * A link: connect; when open, ask to watch the map and send a heartbeat
  * every 100 ms; when it closes, or has not been answered for 2 s (a host that
  * is gone without a reset), close and connect again RETRY_US later.
  */
-#include "balancer/watch.h"
+#include "common/watch.h"
 
 #include <stdlib.h>
 

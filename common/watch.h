@@ -2,8 +2,8 @@
  * Hears of maps from the coordinators and tells them that we live. Runs over
  * an env (common/env.h), so it is the same in tests.
  */
-#ifndef BALANCER_WATCH_H
-#define BALANCER_WATCH_H
+#ifndef COMMON_WATCH_H
+#define COMMON_WATCH_H
 
 #include "common/env.h"
 
