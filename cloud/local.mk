@@ -5,6 +5,7 @@ libcloud_a_SOURCES = \
     cloud/charset.c cloud/charset.h \
     cloud/cloud.c cloud/cloud.h cloud/context.h \
     cloud/collect.c \
+    cloud/compose.c cloud/compose.h \
     cloud/delivery.c cloud/delivery.h \
     cloud/json.c cloud/json.h \
     cloud/mail_address.c cloud/mail_address.h \
