@@ -5,6 +5,7 @@ include tests/unit/transport.mk
 include tests/unit/kv.mk
 include tests/unit/cloud.mk
 include tests/unit/coordinator.mk
+include tests/unit/http.mk
 check_PROGRAMS += unit_tree
 unit_tree_SOURCES = tests/unit/test_tree.c
 unit_tree_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
