@@ -13,6 +13,7 @@
 
 #define ADDRESSES_MAX 200
 #define GROUP_DEPTH_MAX 4
+#define COLONS_MAX 64
 #define REFERENCES_MAX 100
 #define FIELD_TEXT 1000
 
@@ -57,14 +58,29 @@ static void walk_addresses(InternetAddressList *list, struct address_sink *sink,
     }
 }
 
+/* GMime goes one call deeper for each group inside a group, without a bound,
+ * and the stack of a session's thread is small: so only so many colons are
+ * let through. */
+static char *bound_groups(const char *value, struct arena *arena)
+{
+    char *copy = arena_copy(arena, value, strlen(value) + 1);
+    unsigned colons = 0;
+    for (char *p = copy; *p != '\0'; p++) {
+        if (*p == ':' && ++colons > COLONS_MAX)
+            *p = ' ';
+    }
+    return copy;
+}
+
 static void each_address(const struct message *m, const char *name, size_t max,
                          void (*fn)(void *, const char *, const char *),
                          void *ctx)
 {
     struct arena arena = {0};
     const char *value = field(m, name, &arena);
-    InternetAddressList *list =
-        value != NULL ? internet_address_list_parse(NULL, value) : NULL;
+    InternetAddressList *list = NULL;
+    if (value != NULL)
+        list = internet_address_list_parse(NULL, bound_groups(value, &arena));
     struct address_sink sink = {.fn = fn, .ctx = ctx, .left = max};
     if (list != NULL) {
         walk_addresses(list, &sink, 0);

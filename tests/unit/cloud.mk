@@ -23,3 +23,9 @@ check_PROGRAMS += unit_smtp_server
 unit_smtp_server_SOURCES = tests/unit/test_smtp_server.c $(CLOUD_FIXTURE)
 unit_smtp_server_LDADD = libgateway.a $(CLOUD_UNIT_LIBS)
 TESTS += unit_smtp_server
+
+check_PROGRAMS += unit_message
+unit_message_SOURCES = tests/unit/test_message.c
+unit_message_LDADD = libcloud.a libcommon.a $(UNIT_LIBS) $(GMIME_LIBS) \
+    $(CJSON_LIBS) $(SODIUM_LIBS) $(XXHASH_LIBS)
+TESTS += unit_message
