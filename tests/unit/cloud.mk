@@ -29,3 +29,8 @@ unit_message_SOURCES = tests/unit/test_message.c
 unit_message_LDADD = libcloud.a libcommon.a $(UNIT_LIBS) $(GMIME_LIBS) \
     $(CJSON_LIBS) $(SODIUM_LIBS) $(XXHASH_LIBS)
 TESTS += unit_message
+
+check_PROGRAMS += unit_mailbox
+unit_mailbox_SOURCES = tests/unit/test_mailbox.c $(CLOUD_FIXTURE)
+unit_mailbox_LDADD = $(CLOUD_UNIT_LIBS)
+TESTS += unit_mailbox
