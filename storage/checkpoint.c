@@ -96,6 +96,7 @@ static void encode_head(struct checkpoint_writer *w)
     buf_put_u64(b, n.epoch);
     buf_put_u64(b, n.seq);
     buf_put_u64(b, w->seed);
+    assert(b->len == CHECKPOINT_HEAD);
     buf_put_slice(b, buf_slice(&w->config));
     buf_put_u64(b, XXH3_64bits(b->data, b->len));
 }

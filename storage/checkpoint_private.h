@@ -9,7 +9,7 @@
 
 #define CHECKPOINT_MAGIC "PENNCKPT"
 #define CHECKPOINT_FORMAT 1u
-#define CHECKPOINT_HEAD 88 /* before the config */
+#define CHECKPOINT_HEAD 80 /* before the config: magic .. random */
 #define CHECKPOINT_BLOCK_HEAD 16
 /* A page with the largest cell behind it, or the largest client table. */
 #define CHECKPOINT_BLOCK_MAX MIB(64)
