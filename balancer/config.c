@@ -5,8 +5,8 @@
 #define FIELD(f) offsetof(struct balancer_config, f)
 
 static const struct config_option options[] = {
-    {"node", CONFIG_INT, NULL, 1, 65535, FIELD(node), NULL,
-     "number of this process, unique in the cluster"},
+    {"node", CONFIG_INT, "1", 1, 65535, FIELD(node), NULL,
+     "number of this process, unique among balancers"},
     {"http_listen", CONFIG_ADDRESS, "*:80", 0, 0, FIELD(http_listen), NULL,
      "where browsers connect; empty: not offered"},
     {"https_listen", CONFIG_ADDRESS, "", 0, 0, FIELD(https_listen), NULL,

@@ -35,9 +35,10 @@ static enum status keep_low_ports(struct err *err)
 
 static enum status become(const struct privileges *p, struct err *err)
 {
-    errno = 0;
-    struct passwd *user = getpwnam(p->user);
-    if (user == NULL) {
+    char text[KIB(16)];
+    struct passwd entry, *user = NULL;
+    if (getpwnam_r(p->user, &entry, text, sizeof(text), &user) != 0 ||
+        user == NULL) {
         return err_set(err, ST_CONFIG, "cluster.user: no user \"%s\"", p->user);
     }
     if (p->low_ports && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) {

@@ -123,12 +123,12 @@ static void set_up(struct fixture *f)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     memset(f, 0, sizeof(*f));
-    strcpy(f->folder, "/tmp/penn-test-daemon-XXXXXX");
+    snprintf(f->folder, sizeof(f->folder), "/tmp/penn-test-daemon-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(f->folder));
     snprintf(f->file, sizeof(f->file), "%s/c", f->folder);
     snprintf(f->notify, sizeof(f->notify), "%s/n", f->folder);
     f->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    strcpy(un.sun_path, f->notify);
+    snprintf(un.sun_path, sizeof(un.sun_path), "%s", f->notify);
     ck_assert_int_eq(bind(f->notify_fd, (struct sockaddr *)&un, sizeof(un)), 0);
 }
 
