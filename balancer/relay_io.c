@@ -311,13 +311,24 @@ static void set_options(uv_tcp_t *tcp)
     (void)uv_tcp_keepalive(tcp, 1, KEEPALIVE_S);
 }
 
+static void log_unserved(struct server *s, enum balancer_service service)
+{
+    int64_t now_us = (int64_t)uv_now(s->loop) * 1000;
+    s->unserved++;
+    if (s->unserved_log_us == 0 || now_us - s->unserved_log_us >= 1000000) {
+        log_error(s->log, "relay", "unserved", "service=%s clients=%llu",
+                  service_name(service), (unsigned long long)s->unserved);
+        s->unserved_log_us = now_us;
+        s->unserved = 0;
+    }
+}
+
 /* No gateway: tells the client and waits for it to leave. */
 static void refuse(struct relay *r)
 {
     const char *text = service_refusal(r->service);
     count(r, M_UNSERVED + (enum balancer_metric)r->service, 1);
-    log_warn(r->server->log, "relay", "unserved", "service=%s",
-             service_name(r->service));
+    log_unserved(r->server, r->service);
     if (text[0] == '\0') {
         relay_close(r);
         return;
@@ -371,7 +382,7 @@ static void pass_over(struct relay *r, const char *why)
     struct server *s = r->server;
     const struct gateway *g = &s->balancer.gateways[r->place];
     count(r, M_GATEWAY_REFUSED, 1);
-    log_warn(s->log, "relay", "gateway_refused", "gateway=%s service=%s why=%s",
+    log_warn(s->log, "relay", "gateway-refused", "gateway=%s service=%s why=%s",
              log_quote(slice_of(g->name)), service_name(r->service), why);
     balancer_refused(&s->balancer, r->place, r->service,
                      (int64_t)uv_now(s->loop) * 1000);

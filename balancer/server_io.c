@@ -82,7 +82,7 @@ static void on_connection(uv_stream_t *listener, int status)
 {
     struct server *s = listener->data;
     if (status < 0) {
-        log_warn(s->log, "server", "accept_failed", "error=%s",
+        log_warn(s->log, "server", "accept-failed", "error=%s",
                  uv_err_name(status));
         return;
     }
@@ -153,7 +153,7 @@ static uint32_t relay_limit(const struct server *s)
         most = limit.rlim_cur > SPARE_DESCRIPTORS + 2
                    ? (limit.rlim_cur - SPARE_DESCRIPTORS) / 2
                    : 1;
-        log_warn(s->log, "server", "fewer_connections",
+        log_warn(s->log, "server", "fewer-connections",
                  "max_connections=%llu descriptors=%llu",
                  (unsigned long long)most, (unsigned long long)limit.rlim_cur);
     }
@@ -220,7 +220,7 @@ static void close_relays(struct server *s)
 static void on_drain_timeout(uv_timer_t *timer)
 {
     struct server *s = timer->data;
-    log_warn(s->log, "server", "drain_timeout", "connections=%u",
+    log_warn(s->log, "server", "drain-timeout", "connections=%u",
              s->relay_count);
     finish_drain(s);
 }

@@ -31,7 +31,9 @@ struct server {
     struct relay *relays; /* a list */
     uint32_t relay_count, relay_max;
     uint8_t *scratch; /* LIMIT_BALANCER_BUFFER: what was just read */
-    uv_timer_t drain; /* open while draining */
+    uv_timer_t drain;
+    int64_t unserved_log_us; /* when that was last logged, at most once a */
+    uint64_t unserved;       /* second, and how often it was since */
     bool draining;
     void (*drained)(void *ctx);
     void *ctx;

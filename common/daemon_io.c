@@ -76,7 +76,7 @@ void daemon_not_ready(struct daemon *d)
         status_http_set_ready(d->io->status, false);
     }
     if (!d->io->stopping) {
-        log_warn(&d->log, "daemon", "not_ready", "uptime_s=%.3f", uptime_s(d));
+        log_warn(&d->log, "daemon", "not-ready", "uptime_s=%.3f", uptime_s(d));
         (void)sd_notify(0, "STATUS=not ready");
     }
 }
@@ -144,7 +144,7 @@ static void reload(struct daemon *d)
     }
     enum status s = config_load(&source, &next, &err);
     if (s != ST_OK) {
-        log_error(&d->log, "daemon", "reload_failed", "text=%s",
+        log_error(&d->log, "daemon", "reload-failed", "text=%s",
                   log_quote(slice_of(err.text)));
     } else {
         set_log_level(d, &next);
@@ -192,7 +192,7 @@ static void count_down(struct daemon *d)
     for (;;) {
         uint64_t now = uv_hrtime();
         if (now >= end) {
-            log_fatal(&d->log, "daemon", "stop_timeout", "after_ms=%d",
+            log_fatal(&d->log, "daemon", "stop-timeout", "after_ms=%d",
                       stop_ms);
             _exit(EX_SOFTWARE);
         }
@@ -336,7 +336,7 @@ static int run(struct daemon *d)
         metrics_free(d->metrics);
     }
     if (s != ST_OK) {
-        log_fatal(&d->log, "daemon", "start_failed", "status=%s text=%s",
+        log_fatal(&d->log, "daemon", "start-failed", "status=%s text=%s",
                   status_name(s), log_quote(slice_of(err.text)));
         return daemon_exit_code(s);
     }

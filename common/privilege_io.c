@@ -70,7 +70,7 @@ static void raise_descriptors(const struct log *log)
     }
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        log_warn(log, "daemon", "descriptors_not_raised", "error=%s",
+        log_warn(log, "daemon", "descriptors-not-raised", "error=%s",
                  log_quote(slice_of(strerror(errno))));
     }
 }
@@ -86,7 +86,7 @@ enum status privileges_drop(const struct privileges *p, const struct log *log,
             return s;
         }
     } else if (geteuid() == 0) {
-        log_warn(log, "daemon", "running_as_root", "hint=%s",
+        log_warn(log, "daemon", "running-as-root", "hint=%s",
                  "\"set cluster.user\"");
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {

@@ -65,7 +65,7 @@ static void on_open(void *ctx, struct env_conn *c, const struct env_peer *peer)
 {
     struct link *l = ctx;
     if (peer->role != ROLE_COORDINATOR) {
-        log_error(l->watch->o.env->log, "watch", "not_a_coordinator",
+        log_error(l->watch->o.env->log, "watch", "not-a-coordinator",
                   "address=%s role=%s", l->address, role_name(peer->role));
     }
     l->open = true;
@@ -85,7 +85,7 @@ static void on_message(void *ctx, struct env_conn *c, const struct wire_msg *m)
         w->o.on_map(w->o.ctx, &m->u.map);
     } else if (m->type == MSG_HEARTBEAT_ACK &&
                m->u.heartbeat_ack.status != ST_OK) {
-        log_debug(w->o.env->log, "watch", "heartbeat_refused",
+        log_debug(w->o.env->log, "watch", "heartbeat-refused",
                   "address=%s text=%s", l->address,
                   log_quote(m->u.heartbeat_ack.text));
     }
@@ -95,7 +95,7 @@ static void on_message(void *ctx, struct env_conn *c, const struct wire_msg *m)
 static void lost(struct link *l, const char *why)
 {
     if (l->open) {
-        log_warn(l->watch->o.env->log, "watch", "coordinator_lost",
+        log_warn(l->watch->o.env->log, "watch", "coordinator-lost",
                  "address=%s why=%s", l->address, why);
     }
     l->conn = NULL;

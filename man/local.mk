@@ -1,0 +1,7 @@
+# One page for each daemon, command and file; tests/unit/check_man.py compares
+# them with the programs.
+dist_man_MANS += \
+    man/penn-balancerd.8 \
+    man/penncloud.7 \
+    man/penncloud.conf.5
+EXTRA_DIST += tests/unit/check_man.py

@@ -28,7 +28,8 @@ BUILDS = {
              "CFLAGS=-O1 -g"],
 }
 THREADED = ("unit_env_uv", "unit_env_disk", "unit_kv_shell", "unit_kv_io",
-            "unit_status_http", "unit_daemon", "unit_account", "unit_http",
+            "unit_status_http", "unit_daemon", "unit_metrics", "unit_relay",
+            "unit_account", "unit_http",
             "unit_smtp_server", "unit_beacon")
 
 

@@ -235,7 +235,7 @@ START_TEST(hang_is_ended)
     kill(f.pid, SIGTERM);
     ck_assert_int_eq(end(&f), EX_SOFTWARE);
     HAS(f, "level=fatal daemon=penn-demo node=admin-4 module=daemon "
-           "event=stop_timeout after_ms=300");
+           "event=stop-timeout after_ms=300");
 }
 END_TEST
 
@@ -266,7 +266,7 @@ START_TEST(reloads)
     wait_log(&f, "event=reloaded");
     write_config(&f, "[cluster]\nrubbish\n");
     kill(f.pid, SIGHUP);
-    wait_log(&f, "event=reload_failed");
+    wait_log(&f, "event=reload-failed");
     wait_log(&f, ":2: not");
     kill(f.pid, SIGUSR1); /* means nothing from outside */
     write_config(&f, "[cluster]\ncoordinators = c:1\nlog_level = error\n");
@@ -285,7 +285,7 @@ static const struct {
     const char *line;
 } ends[] = {
     {"fail", EX_DATAERR,
-     "event=start_failed status=CORRUPT text=\"the demo is damaged\""},
+     "event=start-failed status=CORRUPT text=\"the demo is damaged\""},
     {"fatal", EX_IOERR, "event=fatal status=IO text=\"fdatasync: broken\""},
     {"once", EX_OK, "event=finished"},
 };
