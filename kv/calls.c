@@ -213,13 +213,7 @@ static void copy_message(const struct wire_msg *m, struct arena *a,
                          struct wire_msg *out)
 {
     struct buf b = {0};
-    switch (m->type) {
-#define MSG(NAME, id, msg)                                                     \
-    case MSG_##NAME:                                                           \
-        wire_put_##msg(&b, m->request, &m->u.msg);                             \
-        break;
-#include "common/messages.def"
-    }
+    wire_put(&b, m);
     struct slice frame = slice_make(arena_copy(a, b.data, b.len), b.len);
     buf_free(&b);
     enum status s = wire_decode(frame, a, out);
@@ -236,6 +230,15 @@ static void take_message(struct kv_op *op, void *ctx)
     }
 }
 
+/* Pages of whole tablets shall delay nobody's requests. */
+static bool is_bulk(const struct buf *request)
+{
+    struct wire_header h;
+    return request->len >= WIRE_HEADER &&
+           wire_read_header(request->data, &h) == ST_OK &&
+           h.type == MSG_SCAN_TABLET;
+}
+
 enum status kv_call(struct kv *kv, uint32_t node, const struct buf *request,
                     int timeout_ms, struct arena *arena,
                     struct wire_msg *answer)
@@ -244,5 +247,6 @@ enum status kv_call(struct kv *kv, uint32_t node, const struct buf *request,
     struct kv_op op = {.kind = KV_OP_CALL, .timeout_us = to_us(timeout_ms)};
     op.in.call.node = node;
     op.in.call.frame = request;
+    op.bulk = is_bulk(request);
     return kv_run_op(kv, &op, take_message, &to);
 }
