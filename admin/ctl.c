@@ -267,8 +267,8 @@ void ctl_json_bytes(cJSON *object, const char *name, struct slice s)
         buf_free(&b);
         return;
     }
-    size_t size = sodium_base64_encoded_len(s.len,
-                                            sodium_base64_VARIANT_ORIGINAL);
+    size_t size =
+        sodium_base64_encoded_len(s.len, sodium_base64_VARIANT_ORIGINAL);
     char *text = xmalloc(size);
     sodium_bin2base64(text, size, s.data, s.len,
                       sodium_base64_VARIANT_ORIGINAL);

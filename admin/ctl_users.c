@@ -26,8 +26,8 @@ static bool ask_password(bool from_stdin, const char *name,
         return password_read_line(out);
     }
     (void)snprintf(prompt, sizeof(prompt), "Password for %.64s: ", name);
-    bool good = password_prompt(prompt, out) &&
-                password_prompt("Again: ", again);
+    bool good =
+        password_prompt(prompt, out) && password_prompt("Again: ", again);
     if (good && strcmp(out, again) != 0) {
         (void)fprintf(stderr, "pennctl: the two are not the same\n");
         good = false;
@@ -72,8 +72,7 @@ int ctl_cmd_user_add(struct ctl *c, int argc, char **argv)
         return CTL_USAGE;
     }
     struct cloud_op op = cloud_op_make(c->cloud, c->timeout_ms);
-    enum status s =
-        account_create(&op, argv[0], slice_of(password), display);
+    enum status s = account_create(&op, argv[0], slice_of(password), display);
     sodium_memzero(password, sizeof(password));
     if (s == ST_INVALID) {
         (void)fprintf(stderr,

@@ -3,6 +3,7 @@ libcloud_a_SOURCES = \
     cloud/account.c cloud/account.h \
     cloud/account_change.c cloud/account_row.h \
     cloud/charset.c cloud/charset.h \
+    cloud/check.c cloud/check.h \
     cloud/cloud.c cloud/cloud.h cloud/context.h \
     cloud/collect.c \
     cloud/compose.c cloud/compose.h \

@@ -26,11 +26,13 @@ static struct slice rpc_address(const struct node_info *n)
     return slice_make(NULL, 0);
 }
 
+/* Node ids are told apart by role. */
 static struct slice node_address(const struct kv_core *c, uint32_t node)
 {
     for (uint32_t i = 0; c->map != NULL && i < c->map->nodes_count; i++) {
-        if (c->map->nodes[i].node == node) {
-            return rpc_address(&c->map->nodes[i]);
+        const struct node_info *n = &c->map->nodes[i];
+        if (n->node == node && n->role == ROLE_STORAGE) {
+            return rpc_address(n);
         }
     }
     return slice_make(NULL, 0);

@@ -24,3 +24,17 @@ check_PROGRAMS += unit_kv_io
 unit_kv_io_SOURCES = tests/unit/test_kv_io.c
 unit_kv_io_LDADD = libstorage.a $(KV_UNIT_LIBS)
 TESTS += unit_kv_io
+
+# pennctl.
+ADMIN_UNIT_LIBS = libadmin.a libcloud.a $(KV_UNIT_LIBS) $(CJSON_LIBS) \
+    $(GMIME_LIBS) $(CURL_LIBS)
+
+check_PROGRAMS += unit_admin
+unit_admin_SOURCES = tests/unit/test_admin.c
+unit_admin_LDADD = $(ADMIN_UNIT_LIBS)
+TESTS += unit_admin
+
+check_PROGRAMS += unit_cloud_check
+unit_cloud_check_SOURCES = tests/unit/test_cloud_check.c
+unit_cloud_check_LDADD = $(ADMIN_UNIT_LIBS)
+TESTS += unit_cloud_check

@@ -178,6 +178,7 @@ static void send_map(struct exact *x)
         service[i].name = slice_of("rpc");
         service[i].address = slice_of(x->hosts[i]->address);
         nodes[i].node = (uint32_t)i + 1;
+        nodes[i].role = ROLE_STORAGE;
         nodes[i].services = &service[i];
         nodes[i].services_count = 1;
     }
