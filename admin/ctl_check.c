@@ -14,9 +14,9 @@
 #include "admin/ctl.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "cloud/check.h"
 
@@ -44,8 +44,25 @@ static bool again(const struct check *k)
     if (now_ms() + AGAIN_MS >= k->deadline_ms) {
         return false;
     }
-    (void)usleep(AGAIN_MS * 1000);
+    (void)poll(NULL, 0, AGAIN_MS);
     return true;
+}
+
+/* As ctl_ask(), but never beyond the deadline of the whole. */
+static enum status ask(struct check *k, uint32_t node, struct buf *request_take,
+                       enum msg_type type, struct arena *arena,
+                       struct wire_msg *answer)
+{
+    int64_t left = k->deadline_ms - now_ms();
+    int usual = k->c->timeout_ms;
+    if (left <= 0) {
+        buf_free(request_take);
+        return ST_TIMEOUT;
+    }
+    k->c->timeout_ms = left < usual ? (int)left : usual;
+    enum status s = ctl_ask(k->c, node, request_take, type, arena, answer);
+    k->c->timeout_ms = usual;
+    return s;
 }
 
 static void say(void *ctx, const char *text)
@@ -78,9 +95,9 @@ static enum status ask_digest(struct check *k, uint32_t node, uint32_t tablet,
     struct buf request = {0};
     struct arena a = {0};
     struct wire_msg m;
-    struct msg_digest_ask ask = {.tablet = tablet};
-    wire_put_digest_ask(&request, 0, &ask);
-    enum status s = ctl_ask(k->c, node, &request, MSG_DIGEST, &a, &m);
+    struct msg_digest_ask question = {.tablet = tablet};
+    wire_put_digest_ask(&request, 0, &question);
+    enum status s = ask(k, node, &request, MSG_DIGEST, &a, &m);
     if (s == ST_OK) {
         *out = m.u.digest;
     }
@@ -158,28 +175,29 @@ static void check_digests(struct check *k, const struct msg_map *m)
 
 /* ---- the schema ---- */
 
-/* One page after the key in ASK, into ARENA. */
+/* One page after the key in FROM, into ARENA. */
 static enum status ask_page(struct check *k, uint32_t node,
-                            const struct msg_scan_tablet *ask,
+                            const struct msg_scan_tablet *from,
                             struct arena *arena, struct msg_tablet_page *out)
 {
     struct buf request = {0};
     struct wire_msg m;
-    wire_put_scan_tablet(&request, 0, ask);
-    enum status s = ctl_ask(k->c, node, &request, MSG_TABLET_PAGE, arena, &m);
+    wire_put_scan_tablet(&request, 0, from);
+    enum status s = ask(k, node, &request, MSG_TABLET_PAGE, arena, &m);
     if (s == ST_OK) {
         *out = m.u.tablet_page;
     }
     return s;
 }
 
-static void release(struct check *k, uint32_t node, struct msg_scan_tablet *ask)
+static void release(struct check *k, uint32_t node,
+                    struct msg_scan_tablet *from)
 {
     struct arena a = {0};
     struct msg_tablet_page page;
-    ask->release = 1;
+    from->release = 1;
     /* If it fails, the snapshot goes by itself after a while. */
-    enum status s = ask_page(k, node, ask, &a, &page);
+    enum status s = ask_page(k, node, from, &a, &page);
     (void)s;
     arena_free(&a);
 }
@@ -188,28 +206,28 @@ static void release(struct check *k, uint32_t node, struct msg_scan_tablet *ask)
 static enum status read_tablet(struct check *k, uint32_t tablet, uint32_t node,
                                struct cloud_check *schema)
 {
-    struct msg_scan_tablet ask = {.tablet = tablet, .snapshot = SNAPSHOT_NEW};
+    struct msg_scan_tablet from = {.tablet = tablet, .snapshot = SNAPSHOT_NEW};
     struct arena last = {0}; /* holds the cursor */
     enum status s = ST_OK;
     bool more = true;
     while (s == ST_OK && more) {
         struct arena arena = {0};
         struct msg_tablet_page page = {0};
-        s = ask_page(k, node, &ask, &arena, &page);
+        s = ask_page(k, node, &from, &arena, &page);
         for (uint32_t i = 0; s == ST_OK && i < page.cells_count; i++) {
             cloud_check_cell(schema, &page.cells[i]);
-            ask.has_after = 1;
-            ask.after_partition = page.cells[i].partition;
-            ask.after_row = page.cells[i].row;
-            ask.after_column = page.cells[i].column;
+            from.has_after = 1;
+            from.after_partition = page.cells[i].partition;
+            from.after_row = page.cells[i].row;
+            from.after_column = page.cells[i].column;
         }
         more = page.more != 0 && page.cells_count > 0;
-        ask.snapshot = page.snapshot;
+        from.snapshot = page.snapshot;
         arena_free(&last);
         last = arena;
     }
     if (s == ST_OK) {
-        release(k, node, &ask);
+        release(k, node, &from);
     }
     arena_free(&last);
     return s;

@@ -5,6 +5,7 @@
  */
 #include "admin/ctl.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +96,9 @@ int main(int argc, char **argv)
     }
     ctl_close(&c);
     if (fflush(stdout) != 0) {
-        perror("pennctl: standard output");
+        if (errno != EPIPE) {
+            perror("pennctl: standard output");
+        }
         return CTL_NO;
     }
     return code;

@@ -13,6 +13,7 @@
 #define KV_CORE_IMPL_H
 
 #include "kv/core.h"
+#include "kv/ring.h"
 
 /* Times, in microseconds. */
 #define KV_ASK_US 200000          /* without an answer: ask for the map (R24) */
@@ -136,33 +137,6 @@ struct kv_core {
     struct kv_link link;
     struct buf frame; /* being encoded */
 };
-
-/* ---- rings ---- */
-
-static inline void ring_init(struct kv_ring *r)
-{
-    r->prev = r->next = r;
-}
-static inline bool ring_empty(const struct kv_ring *r)
-{
-    return r->next == r;
-}
-static inline void ring_append(struct kv_ring *head, struct kv_ring *r)
-{
-    r->prev = head->prev;
-    r->next = head;
-    head->prev->next = r;
-    head->prev = r;
-}
-/* R is then alone, and may be removed again. */
-static inline void ring_remove(struct kv_ring *r)
-{
-    r->prev->next = r->next;
-    r->next->prev = r->prev;
-    ring_init(r);
-}
-#define RING_OF(ring, type, member)                                            \
-    ((type *)(void *)((char *)(ring)-offsetof(type, member)))
 
 /* ---- core.c ---- */
 

@@ -9,6 +9,7 @@ libkv_a_SOURCES = \
     kv/kv.h \
     kv/kv_io.c kv/kv_io.h \
     kv/link.c \
+    kv/ring.h \
     kv/route.c \
     kv/send.c \
     kv/session.c

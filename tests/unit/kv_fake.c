@@ -302,7 +302,7 @@ struct fake_host *fake_add_host(struct fake *f, const char *address)
     h->up = true;
     h->delay_us = 100;
     assert(strlen(address) < sizeof(h->address));
-    strcpy(h->address, address);
+    memcpy(h->address, address, strlen(address) + 1);
     return h;
 }
 

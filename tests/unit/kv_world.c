@@ -339,7 +339,8 @@ static struct slice partition_slice(uint32_t tablet)
 {
     static _Thread_local char names[WORLD_TABLETS + 1][32];
     if (names[tablet][0] == '\0') {
-        strcpy(names[tablet], world_partition(tablet, 0));
+        (void)snprintf(names[tablet], sizeof(names[tablet]), "%s",
+                       world_partition(tablet, 0));
     }
     return slice_of(names[tablet]);
 }

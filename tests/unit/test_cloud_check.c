@@ -21,8 +21,8 @@ static char heard[4096];
 static void say(void *ctx, const char *text)
 {
     (void)ctx;
-    strncat(heard, text, sizeof(heard) - strlen(heard) - 2);
-    strcat(heard, "\n");
+    size_t at = strlen(heard);
+    (void)snprintf(heard + at, sizeof(heard) - at, "%s\n", text);
 }
 
 /* Two messages in inbox, one of them read, one being written; a file. In
