@@ -14,3 +14,9 @@ unit_coordinator_requests_SOURCES = tests/unit/test_coordinator_requests.c \
     $(coordinator_rig)
 unit_coordinator_requests_LDADD = $(coordinator_libs)
 TESTS += unit_coordinator_requests
+
+check_PROGRAMS += unit_coordinator_random
+unit_coordinator_random_SOURCES = tests/unit/test_coordinator_random.c \
+    $(coordinator_rig)
+unit_coordinator_random_LDADD = $(coordinator_libs)
+TESTS += unit_coordinator_random

@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Check writes to a pipe at each assertion; this one only when it fails. */
+#define MUST(what)                                                             \
+    do {                                                                       \
+        if (!(what)) {                                                         \
+            ck_abort_msg("%s", #what);                                         \
+        }                                                                      \
+    } while (0)
+
 /* ---- what must hold ---- */
 
 /* Written anew from replication.md: reachable and able to vouch. */
@@ -43,8 +51,7 @@ static void check_entering(const struct rig *r, const struct configuration *old,
         return;
     }
     /* R8 (b) is the only other door. */
-    ck_assert_msg(set_has(&old->eligible, m), "R2: tablet %u node %u",
-                  old->tablet, m.node);
+    MUST(set_has(&old->eligible, m));
     for (uint32_t i = 0; i < old->in_sync.count; i++) {
         ck_assert_msg(!there_undamaged(r, old->tablet, old->in_sync.at[i]),
                       "R8b: node %u is there", old->in_sync.at[i].node);
@@ -55,40 +62,40 @@ static void check_eligible(const struct rig *r, const struct configuration *old,
                            const struct configuration *new)
 {
     if (new->in_sync.count >= r->core->min_insync) {
-        ck_assert_uint_eq(new->eligible.count, 0);
+        MUST(new->eligible.count == 0);
         return;
     }
     for (uint32_t i = 0; i < new->eligible.count; i++) {
         struct replica m = new->eligible.at[i];
-        ck_assert(set_has(&old->eligible, m) || set_has(&old->in_sync, m));
-        ck_assert(!set_has(&new->in_sync, m));
+        MUST(set_has(&old->eligible, m) || set_has(&old->in_sync, m));
+        MUST(!set_has(&new->in_sync, m));
     }
 }
 
 static void check_config(const struct rig *r, const struct configuration *old,
                          const struct configuration *new)
 {
-    ck_assert_uint_ge(new->in_sync.count, 1);
-    ck_assert(set_has(&new->in_sync, new->primary));
+    MUST(new->in_sync.count >= 1);
+    MUST(set_has(&new->in_sync, new->primary));
     if (new->epoch == old->epoch) {
-        ck_assert_int_eq(memcmp(old, new, sizeof(*old)), 0);
+        MUST(memcmp(old, new, sizeof(*old)) == 0);
         return;
     }
-    ck_assert_uint_eq(new->epoch, old->epoch + 1); /* R1 */
-    ck_assert_uint_eq(new->hash_first, old->hash_first);
-    ck_assert_uint_eq(new->hash_last, old->hash_last);
-    ck_assert(r->fx.map && r->fx.durable);
+    MUST(new->epoch == old->epoch + 1); /* R1 */
+    MUST(new->hash_first == old->hash_first);
+    MUST(new->hash_last == old->hash_last);
+    MUST(r->fx.map && r->fx.durable);
     for (uint32_t i = 0; i < new->in_sync.count; i++) {
-        ck_assert(!set_has(&new->learners, new->in_sync.at[i]));
+        MUST(!set_has(&new->learners, new->in_sync.at[i]));
         check_entering(r, old, new, new->in_sync.at[i]);
     }
     check_eligible(r, old, new);
-    ck_assert_uint_le(new->in_sync.count + new->learners.count, LIMIT_REPLICAS);
+    MUST(new->in_sync.count + new->learners.count <= LIMIT_REPLICAS);
     /* R4: the primary's incarnation is the one registered. */
     const struct node *n = core_node_const(r->core, new->primary.node);
-    ck_assert_ptr_nonnull(n);
-    ck_assert(incarnation_equal(n->incarnation, new->primary_incarnation));
-    ck_assert(id128_equal(n->store, new->primary.store));
+    MUST(n != NULL);
+    MUST(incarnation_equal(n->incarnation, new->primary_incarnation));
+    MUST(id128_equal(n->store, new->primary.store));
 }
 
 static void check_all(const struct rig *r)
@@ -97,7 +104,7 @@ static void check_all(const struct rig *r)
     for (uint32_t i = 0; i < r->before_count; i++) {
         check_config(r, &r->before[i], &c->tablets[i].config);
     }
-    ck_assert_uint_le(c->version, r->version_before + 1);
+    MUST(c->version <= r->version_before + 1);
     /* Loads are counted, not guessed. */
     for (size_t i = 0; i < LIMIT_NODES; i++) {
         unsigned primaries = 0;
@@ -105,7 +112,7 @@ static void check_all(const struct rig *r)
             primaries += c->nodes[i].role == ROLE_STORAGE &&
                          c->tablets[t].config.primary.node == c->nodes[i].id;
         }
-        ck_assert_uint_eq(c->nodes[i].primaries, primaries);
+        MUST(c->nodes[i].primaries == primaries);
     }
 }
 
@@ -114,7 +121,7 @@ static void check_all(const struct rig *r)
 static enum status wire_status(uint16_t number)
 {
     enum status s;
-    ck_assert(status_from_wire(number, &s));
+    MUST(status_from_wire(number, &s));
     return s;
 }
 
@@ -124,12 +131,12 @@ static void take_answer(struct rig *r, const struct core_answer *a)
     struct wire_msg m;
     enum status s =
         wire_decode(slice_make(r->fx.frames.data + a->at, a->len), &arena, &m);
-    ck_assert_int_eq(s, ST_OK);
+    MUST(s == ST_OK);
     r->answer_after = a->after;
     if (m.type == MSG_HEARTBEAT_ACK) {
         r->ack_status = wire_status(m.u.heartbeat_ack.status);
         r->lease_count = m.u.heartbeat_ack.leases_count;
-        ck_assert_uint_le(r->lease_count, RIG_TABLETS);
+        MUST(r->lease_count <= RIG_TABLETS);
         for (uint32_t i = 0; i < r->lease_count; i++) {
             r->leases[i] = m.u.heartbeat_ack.leases[i];
         }
@@ -139,7 +146,7 @@ static void take_answer(struct rig *r, const struct core_answer *a)
     } else if (m.type == MSG_ACK) {
         r->ack_status = wire_status(m.u.ack.status);
     } else {
-        ck_assert_int_eq(m.type, MSG_REPORTS);
+        MUST(m.type == MSG_REPORTS);
         r->report_nodes = m.u.reports.nodes_count;
     }
     arena_free(&arena);
@@ -167,7 +174,7 @@ void rig_step(struct rig *r, struct core_event *ev)
                                .now_us = r->now_us,
                                .u.version = c->version};
         core_step(c, &p, &none);
-        ck_assert(!none.map);
+        MUST(!none.map);
         core_effects_free(&none);
     }
 }
@@ -178,7 +185,7 @@ void rig_init(struct rig *r, unsigned replicas, unsigned nodes,
               unsigned tablets)
 {
     memset(r, 0, sizeof(*r));
-    ck_assert_uint_le(tablets, RIG_TABLETS);
+    MUST(tablets <= RIG_TABLETS);
     r->now_us = 1000 * RIG_S;
     r->auto_publish = true;
     r->o = (struct core_options){
@@ -348,7 +355,7 @@ void rig_settle(struct rig *r, unsigned nodes)
     for (unsigned i = 0; i < nodes; i++) {
         rig_start(r, i);
     }
-    ck_assert(core_placed(r->core));
+    MUST(core_placed(r->core));
     rig_follow(r);
     rig_run(r, RIG_S);
 }
@@ -420,6 +427,6 @@ void rig_one_tablet(struct rig *r)
 {
     rig_init(r, 3, 3, 1);
     rig_settle(r, 3);
-    ck_assert_uint_eq(rig_config(r, 1)->primary.node, 1);
-    ck_assert_uint_eq(rig_config(r, 1)->epoch, 1);
+    MUST(rig_config(r, 1)->primary.node == 1);
+    MUST(rig_config(r, 1)->epoch == 1);
 }
