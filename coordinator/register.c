@@ -317,9 +317,6 @@ static enum status mend_header(struct generation_register *r, unsigned block,
     encode_header(r, &b);
     enum status s = r->env->ops->file_write_now(
         r->file, (uint64_t)block * REGISTER_BLOCK, buf_slice(&b));
-    if (s == ST_OK) {
-        s = r->env->ops->file_sync_now(r->file);
-    }
     buf_free(&b);
     (void)err_set(&r->complaint, ST_OK, "header block %u damaged, rewritten",
                   block);
@@ -545,9 +542,6 @@ enum status register_write_now(struct generation_register *r,
     encode_record(r, sequence, v, &r->record);
     enum status s = r->env->ops->file_write_now(
         r->file, slot_offset(r, sequence), buf_slice(&r->record));
-    if (s == ST_OK) {
-        s = r->env->ops->file_sync_now(r->file);
-    }
     if (s != ST_OK) {
         return err_set(err, s, "%s: cannot be written: %s", REGISTER_FILE,
                        status_text(s));

@@ -20,3 +20,13 @@ unit_coordinator_random_SOURCES = tests/unit/test_coordinator_random.c \
     $(coordinator_rig)
 unit_coordinator_random_LDADD = $(coordinator_libs)
 TESTS += unit_coordinator_random
+
+check_PROGRAMS += unit_register
+unit_register_SOURCES = tests/unit/test_register.c
+unit_register_LDADD = libcoordinator.a libsim.a $(coordinator_libs)
+TESTS += unit_register
+
+check_PROGRAMS += unit_coordinator_shell
+unit_coordinator_shell_SOURCES = tests/unit/test_coordinator_shell.c
+unit_coordinator_shell_LDADD = libcoordinator.a libsim.a $(coordinator_libs)
+TESTS += unit_coordinator_shell
