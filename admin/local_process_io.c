@@ -219,7 +219,7 @@ static bool is_ours(const struct local *l, const struct local_daemon *d,
 int local_pid(const struct local *l, const struct local_daemon *d)
 {
     char path[PATH_SIZE];
-    struct buf text = {.max = 64};
+    struct buf text = {.max = 8192};
     int pid = 0;
     path_of(l, "run", d->name, ".pid", path);
     if (read_text(path, &text)) {
