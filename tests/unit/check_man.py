@@ -10,6 +10,7 @@ programs in $PENN_BUILD (default: build).
 4. The examples of penncloud.conf.5 are files that the daemons accept.
 5. Every event logged at level error or above stands in the daemon's page, or
    for common/ and kv/ in penncloud.7.
+6. pennctl.1 explains every command of admin/commands.def, and no other.
 
 Prints one line a finding and "N passed, N failed" at the end."""
 import glob
@@ -180,12 +181,27 @@ def check_events():
                       f"{page}: does not explain event={event} ({path})")
 
 
+def check_commands():
+    page = PAGES.get("pennctl.1", "")
+    rows = set(re.findall(r"^COMMAND\(\"([^\"]+)\"",
+                          open("admin/commands.def").read(), re.M))
+    check(rows, "admin/commands.def: has no commands")
+    items = re.findall(r"^\.It Cm ([a-z]+(?: [a-z]+)*)", page, re.M)
+    for words in sorted(rows):
+        check(any(i == words or i.startswith(words + " ") for i in items),
+              f"pennctl.1: does not explain {words}")
+    for item in items:
+        check(any(item == w or item.startswith(w + " ") for w in rows),
+              f"pennctl.1: {item} is no command")
+
+
 def main():
     check_lint()
     check_programs()
     check_options()
     check_examples()
     check_events()
+    check_commands()
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 
