@@ -248,20 +248,16 @@ static void *hub_start(struct sim_host *h, void *ctx)
     o.name = "coordinator-1";
     o.listen = "c:1";
     o.tablets = TABLETS;
-    o.self = &self;
     o.on_fatal = on_fatal;
     hub_env = sim_env_new(h, NULL);
+    o.self = sim_env_self(hub_env);
     enum status s = coordinator_new(hub_env, &o, &c, &err);
     if (s != ST_OK) {
         ck_assert_msg(!sim_env_alive(hub_env) || s == ST_STOPPING, "start: %s",
                       err.text);
         return NULL;
     }
-    struct env_peer peer = {.node = self.node,
-                            .role = self.role,
-                            .incarnation = self.incarnation,
-                            .term = self.term};
-    sim_env_set_self(hub_env, &peer);
+    self = *o.self;
     s = coordinator_start(c, &err);
     ck_assert_int_eq(s, ST_OK);
     return c;
