@@ -4,5 +4,6 @@ dist_man_MANS += \
     man/penn-balancerd.8 \
     man/pennctl.1 \
     man/penncloud.7 \
+    man/penncloud-schema.5 \
     man/penncloud.conf.5
 EXTRA_DIST += tests/unit/check_man.py

@@ -117,7 +117,7 @@ static const char *fault_reply(enum smtp_fault fault)
 /* Bytes of the header section, its blank line not counted. */
 static size_t header_length(struct slice message)
 {
-    if (slice_starts_with(message, slice_of("\r\n")))
+    if (message.len == 0 || slice_starts_with(message, slice_of("\r\n")))
         return 0;
     const void *end = memmem(message.data, message.len, "\r\n\r\n", 4);
     return end != NULL ? (size_t)((const uint8_t *)end - message.data) + 2

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +153,8 @@ enum status kv_get(struct kv *kv, struct kv_key key, int timeout_ms,
         st = ST_OK;
     }
     pthread_mutex_unlock(&kv->lock);
+    /* What is decided from this may meet what others decide meanwhile. */
+    sched_yield();
     return st;
 }
 
