@@ -20,6 +20,17 @@ fuzz_seeds_SOURCES = tests/fuzz/fuzz_seeds.c tests/unit/wire_gen.c \
     tests/unit/wire_gen.h
 fuzz_seeds_LDADD = libcommon.a $(XXHASH_LIBS)
 
+noinst_PROGRAMS += fuzz_smtp fuzz_message
+FUZZERS += fuzz_smtp fuzz_message
+FUZZ_CLOUD_LIBS = libcloud.a libkv.a libcommon.a $(GMIME_LIBS) \
+    $(CJSON_LIBS) $(UV_LIBS) $(SODIUM_LIBS) $(XXHASH_LIBS)
+fuzz_smtp_SOURCES = tests/fuzz/fuzz_smtp.c tests/fuzz/fuzz.h
+fuzz_smtp_LDFLAGS = $(FUZZ_LINK)
+fuzz_smtp_LDADD = libgateway.a $(FUZZ_CLOUD_LIBS)
+fuzz_message_SOURCES = tests/fuzz/fuzz_message.c tests/fuzz/fuzz.h
+fuzz_message_LDFLAGS = $(FUZZ_LINK)
+fuzz_message_LDADD = $(FUZZ_CLOUD_LIBS)
+
 fuzz-smoke: $(FUZZERS) fuzz_seeds
 	sh $(srcdir)/tests/fuzz/smoke.sh $(srcdir) $(FUZZ_SECONDS) $(FUZZERS)
 else
@@ -27,3 +38,4 @@ fuzz-smoke:
 	@echo "fuzz-smoke needs: configure --enable-fuzzers CC=clang" >&2; false
 endif
 PHONY_TARGETS += fuzz-smoke
+EXTRA_DIST += tests/fuzz/seeds
