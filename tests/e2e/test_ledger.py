@@ -62,6 +62,13 @@ def kill_primary_under_load():
         one_round(c, "most", None, MAILS // 4)
 
 
+def kill_each_storage():
+    """One of the three is the primary of the mailbox that is written to."""
+    with Cluster() as c:
+        for i in range(c.nodes):
+            one_round(c, f"s{i + 1}", f"storage-{i + 1}", MAILS // 10)
+
+
 def random_victims():
     print(f"  PENN_SEED={SEED}")
     choose = random.Random(SEED)
@@ -93,4 +100,5 @@ def kill_everything():
 
 
 if __name__ == "__main__":
-    run(kill_primary_under_load, random_victims, kill_everything)
+    run(kill_primary_under_load, kill_each_storage, random_victims,
+        kill_everything)
