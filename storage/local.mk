@@ -31,6 +31,7 @@ libstorage_a_SOURCES = \
     storage/tree.c storage/tree.h \
     storage/storaged_io.c storage/storaged_io.h \
     storage/wal.c storage/wal.h storage/wal_private.h \
+    storage/wal_begin.c \
     storage/wal_record.c \
     storage/wal_recover.c \
     storage/wal_segment.c

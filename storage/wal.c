@@ -334,6 +334,7 @@ static void on_group_written(struct env_io *io, enum status s)
     }
     if (w->groups == NULL && !w->failed) {
         rest(w);
+        wal_begin_tend(w);
     }
     wal_check_stopped(w);
 }
@@ -553,10 +554,11 @@ enum status wal_read(struct wal *w, uint64_t position, struct wal_record *r,
 void wal_check_stopped(struct wal *w)
 {
     if (!w->stopping || w->stopped || w->in_flight != NULL || w->footer_busy ||
-        w->maker.busy || w->removals > 0) {
+        w->maker.busy || w->removing) {
         return;
     }
-    if (!w->failed && (w->groups != NULL || w->marked < w->data_end)) {
+    if (!w->failed && (w->groups != NULL || w->marked < w->data_end ||
+                       w->note.known < w->data_end)) {
         if (!wal_waits(w) || !w->maker.no_space) {
             return;
         }
@@ -577,6 +579,7 @@ void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx)
     env_timer_stop(w->env, &w->idle);
     if (w->groups == NULL && !w->failed) {
         rest(w);
+        wal_begin_tend(w);
     }
     env_timer_start(w->env, &w->stop, 0);
 }

@@ -3,6 +3,7 @@
  *   wal.c          design; appending, groups, marks, releasing, stopping
  *   wal_record.c   one record's bytes
  *   wal_segment.c  segment files: headers, spare ones, making, reusing
+ *   wal_begin.c    the durable note of what is not needed any more
  *   wal_recover.c  opening: R16
  */
 #ifndef STORAGE_WAL_PRIVATE_H
@@ -66,6 +67,7 @@ struct wal_segment {
     uint64_t size;
     struct env_file *file; /* NULL: waits for one, or is lost */
     bool unfit;            /* damaged: never used again */
+    uint64_t until;        /* spare: usable once this is durably not needed */
 };
 
 struct wal_segments {
@@ -111,6 +113,16 @@ enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
                                  struct err *err) MUST_CHECK;
 void wal_segments_close(struct wal *w);
 
+/* ---- wal_begin.c ---- */
+
+/* Reads the note, or makes it; for start-up. */
+enum status wal_begin_open(struct wal *w, struct err *err) MUST_CHECK;
+/* Writes into it that all up to the end is synced; for start-up. */
+enum status wal_begin_now(struct wal *w, struct err *err) MUST_CHECK;
+/* Brings it up to date if a spare segment waits for it, or the log rests. */
+void wal_begin_tend(struct wal *w);
+void wal_begin_close(struct wal *w);
+
 /* ---- the log ---- */
 
 /* Records that one write and one fdatasync make durable. */
@@ -133,6 +145,17 @@ struct wal_need {
     uint64_t position;
 };
 
+/* The file beside the log (wal_begin.c). */
+struct wal_begin_note {
+    struct env_file *file;
+    uint64_t generation;
+    uint64_t begin, known; /* as read or last written */
+    uint64_t safe;         /* block that was synced last */
+    bool busy, syncing;
+    struct buf block;
+    struct env_io io;
+};
+
 struct wal {
     struct env *env;
     struct wal_options o;
@@ -140,7 +163,10 @@ struct wal {
     struct wal_segments live, spare;
     uint32_t next_slot;
     struct wal_maker maker;
-    uint32_t removals; /* under way */
+    struct env_io removal;
+    bool removing;
+    struct wal_begin_note note;
+    uint64_t begin_durable; /* what the note says on disk */
 
     uint64_t end;      /* of what was appended */
     uint64_t synced;   /* on disk up to here */

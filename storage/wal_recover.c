@@ -2,16 +2,17 @@
  * Opening the log (R16).
  *
  * The chain. Each file's header (or its copy) says which segment it holds.
- * The segment with the highest sequence is the newest; its header names the
- * oldest position that was needed then. The chain is all from there to the
- * newest. Files before it, and files that never held anything, are spare.
+ * The chain is all from the oldest position needed (wal_begin.c, or the newest
+ * header) to the segment with the highest sequence. Files before it, and files
+ * that never held anything, are spare.
  *
  * Records are read one after another, from the medium, and given to the
  * caller. X is the first place where no valid record stands: its checksums do
  * not fit its position, or its start counter is below its predecessor's. Then,
  * by the greatest mark M that any valid record behind X carries (every 8-byte
  * boundary up to the end of the newest segment is tried; records before X
- * cannot carry one beyond it, as a mark is never beyond its own record):
+ * cannot carry one beyond it, as a mark is never beyond its own record) or the
+ * note beside the log (wal_begin.c) has:
  *
  *   M beyond X?  next valid record Y     then
  *   no           -                       torn tail (or simply the end): the
@@ -221,7 +222,7 @@ static void chain_add_hole(struct recovery *v, uint64_t sequence, uint64_t base,
 static void chain_fill(struct recovery *v, const struct found *f,
                        uint64_t begin)
 {
-    uint64_t base = begin / WAL_BLOCK * WAL_BLOCK;
+    uint64_t base = begin < WAL_BLOCK ? 0 : begin / 8 * 8 - WAL_BLOCK;
     uint64_t sequence = f->h.sequence - 1;
     if (v->chain_count > 0) {
         const struct wal_header *last = &v->chain[v->chain_count - 1].h;
@@ -250,6 +251,7 @@ static void make_chain(struct recovery *v)
         newest = &v->found[v->found_count - 1];
         begin = newest->h.begin;
     }
+    begin = begin > v->w->begin_durable ? begin : v->w->begin_durable;
     for (size_t i = 0; i < v->found_count; i++) {
         const struct found *f = &v->found[i];
         bool again = i + 1 < v->found_count && f->has_header &&
@@ -397,6 +399,11 @@ static uint64_t known_by_file(const struct recovery *v, struct place x)
     return f->cut_short ? f->h.base + f->h.size + WAL_BLOCK : 0;
 }
 
+static uint64_t greatest(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* The log ends at X; was there more, that did not make it? */
 static enum status note_end(struct recovery *v, struct place x, bool more)
 {
@@ -423,8 +430,8 @@ static enum status judge(struct recovery *v, struct place *at, bool *end)
         return s;
     }
     v->have_mark = true;
-    uint64_t known = known_by_file(v, *at);
-    known = v->mark > known ? v->mark : known;
+    uint64_t known = greatest(v->mark, v->w->note.known);
+    known = greatest(known, known_by_file(v, *at));
     if (position >= known) {
         *end = true;
         return note_end(v, *at, next.i < v->chain_count);
@@ -503,12 +510,31 @@ static enum status open_all(struct recovery *v, struct wal_segments *list)
     return ST_OK;
 }
 
+/* Where a log goes on of which nothing is needed: behind all that ever was, as
+ * positions are never used twice. */
+static void first_tail(const struct recovery *v, struct wal_segment *tail)
+{
+    uint64_t begin = v->w->begin_durable;
+    tail->base = (begin + WAL_BLOCK - 1) / WAL_BLOCK * WAL_BLOCK;
+    for (size_t i = 0; i < v->found_count; i++) {
+        const struct wal_header *h = &v->found[i].h;
+        if (v->found[i].has_header) {
+            uint64_t end = h->base + h->size;
+            tail->base = end > tail->base ? end : tail->base;
+            tail->sequence = h->sequence + 1; /* they ascend */
+        }
+    }
+}
+
 /* What is before AT, where the log ends, is live; what is behind it was never
  * proven synced and is spare. */
 static void divide(struct recovery *v, struct place at)
 {
     struct wal *w = v->w;
     struct wal_segment tail = {.sequence = 1, .size = w->o.segment_size};
+    if (v->chain_count == 0) {
+        first_tail(v, &tail);
+    }
     while (at.i < v->chain_count && v->chain[at.i].cut_short) {
         at.i++; /* nothing is ever appended there */
         at.offset = WAL_BLOCK;
@@ -534,11 +560,39 @@ static void divide(struct recovery *v, struct place at)
     w->end = wal_tail(w)->base + at.offset;
 }
 
+/* The chain was read to its end, AT: does the note know of more? Then that
+ * segment is lost as a whole. */
+static void check_note(struct recovery *v, struct place *at)
+{
+    uint64_t known = v->w->note.known, base;
+    if (at->i < v->chain_count) {
+        return;
+    }
+    struct wal_segment tail = {.sequence = 1};
+    if (v->chain_count == 0) {
+        first_tail(v, &tail);
+        base = tail.base;
+    } else {
+        const struct wal_header *last = &v->chain[v->chain_count - 1].h;
+        base = last->base + last->size;
+        tail.sequence = last->sequence + 1;
+    }
+    if (known > base + WAL_BLOCK) {
+        uint64_t size = (known - base) / WAL_BLOCK * WAL_BLOCK + WAL_BLOCK;
+        report_damage(v, base + WAL_BLOCK, known);
+        chain_add_hole(v, tail.sequence, base, size);
+        at->i = v->chain_count;
+    }
+}
+
 static enum status recover(struct recovery *v)
 {
     struct wal *w = v->w;
     struct place at;
     enum status s = find_files(v);
+    if (s == ST_OK) {
+        s = wal_begin_open(w, v->err);
+    }
     if (s != ST_OK) {
         return s;
     }
@@ -547,6 +601,7 @@ static enum status recover(struct recovery *v)
     if (s != ST_OK) {
         return s;
     }
+    check_note(v, &at);
     divide(v, at);
     v->report->begin = w->live.at[0].base;
     v->report->end = w->end;
@@ -555,7 +610,10 @@ static enum status recover(struct recovery *v)
     if (s == ST_OK) {
         s = open_all(v, &w->live);
     }
-    return s == ST_OK ? wal_mark_now(w, v->err) : s;
+    if (s == ST_OK) {
+        s = wal_mark_now(w, v->err);
+    }
+    return s == ST_OK ? wal_begin_now(w, v->err) : s;
 }
 
 enum status

@@ -12,10 +12,9 @@
  * here, where nothing is lost by it: wal_has_room() says no, and a timer
  * tries again. A file under a segment's name always has its full size: a
  * shorter one is damage.
- * A segment that nobody needs becomes a spare one. The one with the lowest
- * sequence is used, or removed, first: so those that still hold old records
- * are always a run that ends where the live ones begin, and recovery never
- * takes one that was reused for a gap.
+ * A segment that nobody needs becomes a spare one, and is used again, or
+ * removed, when it is on disk that nobody needs it (wal_begin.c): so recovery
+ * never takes its absence for a gap.
  */
 #include "storage/wal_private.h"
 
@@ -164,11 +163,16 @@ bool wal_waits(struct wal *w)
     return wal_tail(w)->file == NULL;
 }
 
+static bool usable(const struct wal *w, const struct wal_segment *spare)
+{
+    return spare->until <= w->begin_durable;
+}
+
 bool wal_segment_bind(struct wal *w, struct wal_segment *s)
 {
     for (size_t i = 0; i < w->spare.count && s->file == NULL; i++) {
         const struct wal_segment *x = &w->spare.at[i];
-        if (x->size == s->size) {
+        if (x->size == s->size && usable(w, x)) {
             s->slot = x->slot;
             s->file = x->file;
             w->stats.segments_reused += x->sequence != 0;
@@ -189,9 +193,11 @@ void wal_segments_free_old(struct wal *w)
         }
         wal_segments_erase(&w->live, 0);
         s.size = s.unfit ? 0 : s.size; /* 0: tending removes it */
+        s.until = end;
         if (s.file != NULL) {
             wal_segments_add(&w->spare, &s);
         }
+        wal_begin_tend(w);
     }
 }
 
@@ -206,6 +212,7 @@ void wal_segments_close(struct wal *w)
         }
         free(lists[i]->at);
     }
+    wal_begin_close(w);
     if (w->maker.file != NULL) {
         w->env->ops->file_close(w->maker.file);
     }
@@ -344,34 +351,42 @@ static void maker_start(struct wal *w)
 
 /* ---- giving back ---- */
 
-struct removal {
-    struct env_io io;
-    struct wal *wal;
-};
-
 static void on_removed(struct env_io *io, enum status s)
 {
-    struct wal *w = ((struct removal *)io->data)->wal;
-    w->removals--;
-    free(io->data);
+    struct wal *w = io->data;
+    w->removing = false;
     if (s != ST_OK) {
         log_warn(w->env->log, "wal", "remove_failed", "status=%s",
                  status_name(s));
     }
+    wal_segments_tend(w);
     wal_check_stopped(w);
 }
 
+/* One at a time: there is no hurry. */
 static void remove_spare(struct wal *w, size_t at)
 {
     char name[WAL_FILE_MAX];
-    struct removal *r = xcalloc(1, sizeof(*r));
     wal_file_name(w, w->spare.at[at].slot, name);
     w->env->ops->file_close(w->spare.at[at].file);
     wal_segments_erase(&w->spare, at);
-    r->io = (struct env_io){.done = on_removed, .data = r};
-    r->wal = w;
-    w->removals++;
-    w->env->ops->file_remove(w->env, name, &r->io);
+    w->removing = true;
+    w->removal = (struct env_io){.done = on_removed, .data = w};
+    w->env->ops->file_remove(w->env, name, &w->removal);
+}
+
+/* A spare one that is of no use: made under another configuration, damaged,
+ * or one too many; spare.count if none. */
+static size_t superfluous(const struct wal *w)
+{
+    for (size_t i = 0; i < w->spare.count; i++) {
+        bool odd = w->spare.at[i].size != w->o.segment_size;
+        if ((odd || w->spare.count > WAL_SPARE_MAX) &&
+            usable(w, &w->spare.at[i])) {
+            return i;
+        }
+    }
+    return w->spare.count;
 }
 
 void wal_segments_tend(struct wal *w)
@@ -379,13 +394,9 @@ void wal_segments_tend(struct wal *w)
     if (!w->running || w->failed || (w->stopping && !wal_waits(w))) {
         return;
     }
-    for (size_t i = w->spare.count; i-- > 0;) {
-        if (w->spare.at[i].size != w->o.segment_size) {
-            remove_spare(w, i); /* made under another configuration */
-        }
-    }
-    while (w->spare.count > WAL_SPARE_MAX) {
-        remove_spare(w, 0);
+    size_t useless = superfluous(w);
+    if (useless < w->spare.count && !w->removing) {
+        remove_spare(w, useless);
     }
     if ((wal_waits(w) || w->spare.count < WAL_SPARE_MIN) && !w->maker.busy) {
         maker_start(w);

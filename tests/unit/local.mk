@@ -55,4 +55,8 @@ unit_relay_SOURCES = tests/unit/test_relay.c
 unit_relay_LDADD = libbalancer.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
     $(XXHASH_LIBS) $(CJSON_LIBS)
 TESTS += unit_relay
+check_PROGRAMS += unit_wal
+unit_wal_SOURCES = tests/unit/test_wal.c
+unit_wal_LDADD = libstorage.a libsim.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
+TESTS += unit_wal
 endif
