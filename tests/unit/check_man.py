@@ -164,7 +164,7 @@ def check_examples():
 
 EVENT = re.compile(
     r"(?:log_error|log_fatal)\s*\([^,]+,\s*\"[^\"]+\",\s*\"([^\"]+)\""
-    r"|LOG_LEVEL_(?:ERROR|FATAL|PANIC),\s*(?:\"[^\"]+\",\s*)?\"([^\"]+)\"")
+    r"|LOG_LEVEL_(?:ERROR|FATAL|PANIC),\s*(?:\"[^\"]+\",\s*)?\"([^\"=%]+)\"")
 
 
 def check_events():

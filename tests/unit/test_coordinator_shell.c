@@ -531,6 +531,7 @@ START_TEST(crash_at_every_step_of_the_disk)
     bool power = _i % 2 == 1;
     unsigned first = (unsigned)_i / 2 * 20;
     for (uint32_t n = first + 1; n <= first + 20; n++) {
+        world_free(w);
         make_world(5000 + n);
         sim_host_fail_at_step(hub, n, power);
         (void)sim_host_start(hub, &coordinator, NULL);
@@ -552,9 +553,7 @@ START_TEST(crash_at_every_step_of_the_disk)
             ck_assert(sim_host_start(hub, &coordinator, NULL));
         }
         wait_whole(60 * SIM_S);
-        world_free(w);
     }
-    make_world(1); /* for teardown */
 }
 END_TEST
 
