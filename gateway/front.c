@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "cloud/cloud.h"
+#include "gateway/collector_io.h"
 #include "gateway/http/server_io.h"
 #include "gateway/metrics.h"
 #include "gateway/smtp/server_io.h"
@@ -23,6 +24,7 @@ struct front {
     struct http_app *app;
     struct http_server *http;
     struct smtp_server *smtp;
+    struct collector *collector;
 };
 
 static const struct gateway_config *own(const struct front *f)
@@ -115,6 +117,9 @@ enum status front_start(const struct front_options *o, struct front **out,
     if (s == ST_OK)
         s = start_smtp(f, err);
     if (s == ST_OK)
+        s = collector_start(f->cloud, COLLECTOR_INTERVAL_MS, &f->collector,
+                            err);
+    if (s == ST_OK)
         *out = f;
     else
         front_stop(f);
@@ -146,6 +151,7 @@ void front_stop(struct front *f)
     if (f == NULL)
         return;
     stop_servers(f);
+    collector_stop(f->collector);
     http_events_free(f->events);
     http_app_free(f->app);
     http_static_free(f->files);

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
+    gateway/collector_io.c gateway/collector_io.h \
     gateway/config.c gateway/config.h \
     gateway/front.c gateway/front.h \
     gateway/gateway_io.c gateway/gateway_io.h \

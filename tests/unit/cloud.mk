@@ -11,7 +11,7 @@ TESTS += unit_account
 
 check_PROGRAMS += unit_delivery
 unit_delivery_SOURCES = tests/unit/test_delivery.c $(CLOUD_FIXTURE)
-unit_delivery_LDADD = $(CLOUD_UNIT_LIBS)
+unit_delivery_LDADD = libgateway.a $(CLOUD_UNIT_LIBS)
 TESTS += unit_delivery
 
 check_PROGRAMS += unit_smtp_session

@@ -6,11 +6,13 @@
  * dead writer left behind is collected.
  */
 #include <check.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cloud/delivery.h"
+#include "gateway/collector_io.h"
 #include "tests/unit/cloud_fixture.h"
 
 #define FOREVER 1000000u
@@ -333,6 +335,32 @@ START_TEST(sizes)
 }
 END_TEST
 
+/* The gateway's thread does it, and ends at once when told. */
+START_TEST(collector_thread)
+{
+    struct fixture f;
+    struct mail m;
+    struct err err;
+    struct collector *thread;
+    start(&f);
+    uint64_t cells = local_kv_cells(f.kv);
+    make_mail(&m, 1, 40000);
+    struct cloud_op op = fixture_op(&f);
+    local_kv_fail(f.kv, 3, FOREVER, LOCAL_STOPPED);
+    ck_assert_int_eq(delivery_run(&op, buf_slice(&m.raw), m.to, 1),
+                     ST_STOPPING);
+    local_kv_fail(f.kv, 0, 0, LOCAL_NONE);
+    ck_assert_uint_gt(local_kv_cells(f.kv), cells);
+    ck_assert_int_eq(collector_start(f.cloud, 10, &thread, &err), ST_OK);
+    f.wall_ms += 2 * HOURS_MS;
+    while (local_kv_cells(f.kv) > cells)
+        poll(NULL, 0, 1);
+    collector_stop(thread);
+    buf_free(&m.raw);
+    fixture_fini(&f);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("delivery");
@@ -346,6 +374,7 @@ int main(void)
     tcase_add_test(t, quota);
     tcase_add_test(t, refused);
     tcase_add_test(t, sizes);
+    tcase_add_test(t, collector_thread);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
