@@ -241,6 +241,9 @@ static enum status parse_line(struct parser *p, char *line)
     if (!key_valid(key)) {
         return fail(p, "not \"key = value\"");
     }
+    if (value[0] == '#') { /* is it meant as a comment? */
+        return fail(p, "%s: value begins with #", key);
+    }
     if (!p->in_section) {
         return fail(p, "%s: stands before the first section", key);
     }

@@ -224,7 +224,9 @@ static enum status check_list(const struct config_option *o,
     enum status s =
         check_range(o, (int64_t)l->count, "its number of items is", why);
     for (size_t i = 0; s == ST_OK && i < l->count; i++) {
-        s = check_text(o, l->items[i], why);
+        s = l->items[i][0] == '#'
+                ? err_set(why, ST_CONFIG, "\"%s\" begins with #", l->items[i])
+                : check_text(o, l->items[i], why);
         for (size_t j = 0; s == ST_OK && j < i; j++) {
             if (strcmp(l->items[i], l->items[j]) == 0) {
                 s = err_set(why, ST_CONFIG, "\"%s\" is listed twice",

@@ -16,6 +16,14 @@ fuzz_wire_LDADD = libcommon.a $(XXHASH_LIBS)
 fuzz_seal_SOURCES = tests/fuzz/fuzz_seal.c tests/fuzz/fuzz.h
 fuzz_seal_LDFLAGS = $(FUZZ_LINK)
 fuzz_seal_LDADD = libcommon.a $(SODIUM_LIBS) $(XXHASH_LIBS)
+noinst_PROGRAMS += fuzz_proxy2 fuzz_config
+FUZZERS += fuzz_proxy2 fuzz_config
+fuzz_proxy2_SOURCES = tests/fuzz/fuzz_proxy2.c tests/fuzz/fuzz.h
+fuzz_proxy2_LDFLAGS = $(FUZZ_LINK)
+fuzz_proxy2_LDADD = libcommon.a $(XXHASH_LIBS)
+fuzz_config_SOURCES = tests/fuzz/fuzz_config.c tests/fuzz/fuzz.h
+fuzz_config_LDFLAGS = $(FUZZ_LINK)
+fuzz_config_LDADD = libcommon.a $(XXHASH_LIBS)
 fuzz_seeds_SOURCES = tests/fuzz/fuzz_seeds.c tests/unit/wire_gen.c \
     tests/unit/wire_gen.h
 fuzz_seeds_LDADD = libcommon.a $(XXHASH_LIBS)

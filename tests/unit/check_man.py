@@ -91,6 +91,9 @@ def options_of_programs():
             fields = line.split("\t")
             if len(fields) == 5:
                 section, name = fields[0].split(".")
+                # The page speaks of an installation under /usr.
+                fields[2] = re.sub(r"^/.*(/share/penncloud)", r"/usr\1",
+                                   fields[2])
                 found.setdefault(section, {})[name] = tuple(fields[1:4])
     return found
 

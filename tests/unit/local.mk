@@ -59,4 +59,11 @@ check_PROGRAMS += unit_wal
 unit_wal_SOURCES = tests/unit/test_wal.c
 unit_wal_LDADD = libstorage.a libsim.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
 TESTS += unit_wal
+
+
+check_PROGRAMS += unit_watch
+unit_watch_SOURCES = tests/unit/test_watch.c
+unit_watch_LDADD = libsim.a libcommon.a $(UNIT_LIBS) \
+    $(XXHASH_LIBS)
+TESTS += unit_watch
 endif
