@@ -44,7 +44,8 @@ void core_touch(struct core *c, struct core_effects *fx, bool durably)
 void core_note(struct core_effects *fx, enum log_level level, const char *event,
                const char *format, ...)
 {
-    if (fx->note_count < CORE_NOTES) {
+    size_t most = level == LOG_LEVEL_DEBUG ? CORE_NOTES_DEBUG : CORE_NOTES;
+    if (fx->note_count < most) {
         struct core_note *n = &fx->notes[fx->note_count++];
         va_list args;
         va_start(args, format);

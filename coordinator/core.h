@@ -87,7 +87,8 @@ struct core_note {
     char text[400];
 };
 
-#define CORE_NOTES 64 /* of one step; more are counted only */
+#define CORE_NOTES 64       /* of one step; more are dropped ... */
+#define CORE_NOTES_DEBUG 48 /* ... those of debug level earlier */
 
 struct core_effects {
     bool map;     /* the map has changed */

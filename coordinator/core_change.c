@@ -165,7 +165,7 @@ void core_on_change(struct core *c, const struct core_event *ev,
         .status = (uint16_t)status,
         .epoch = t == NULL ? 0 : t->config.epoch,
     };
-    core_note(fx, LOG_LEVEL_INFO, "change",
+    core_note(fx, status == ST_OK ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "change",
               "tablet=%u kind=%s from=%u subject=%u epoch=%llu status=%s "
               "now=%llu reason=%s",
               m->tablet, kinds[m->kind <= CHANGE_LEAVE ? m->kind : 0],
