@@ -92,18 +92,18 @@
 #define LIMIT_SMTP_COMMANDS 1000   /* without a message stored */
 
 /* HTTP. */
-#define LIMIT_HTTP_CONNS 8192     /* of one gateway */
-#define LIMIT_HTTP_ADDRESS 256    /* of them from one address */
-#define LIMIT_HTTP_HEAD KIB(32)   /* request line and headers */
-#define LIMIT_HTTP_TARGET KIB(4)  /* of these: path and query */
-#define LIMIT_HTTP_COMPOSE MIB(27) /* JSON of a mail with attachments */
-#define LIMIT_HTTP_BODIES MIB(256) /* all request bodies in memory */
+#define LIMIT_HTTP_CONNS 8192       /* of one gateway */
+#define LIMIT_HTTP_ADDRESS 256      /* of them from one address */
+#define LIMIT_HTTP_HEAD KIB(32)     /* request line and headers */
+#define LIMIT_HTTP_TARGET KIB(4)    /* of these: path and query */
+#define LIMIT_HTTP_COMPOSE MIB(27)  /* JSON of a mail with attachments */
+#define LIMIT_HTTP_BODIES MIB(256)  /* all request bodies in memory */
 #define LIMIT_HTTP_ANSWERS MIB(256) /* messages being read or answered */
-#define LIMIT_HTTP_DROP KIB(64)   /* a refused body that is still read */
-#define LIMIT_HTTP_QUEUE 256      /* requests that wait for a worker */
-#define LIMIT_HTTP_WATCHES 64     /* accounts with event streams */
-#define LIMIT_HTTP_USER_STREAMS 16 /* event streams of one account */
-#define LIMIT_HTTP_FILE MIB(4)    /* one file of the web interface */
+#define LIMIT_HTTP_DROP KIB(64)     /* a refused body that is still read */
+#define LIMIT_HTTP_QUEUE 256        /* requests that wait for a worker */
+#define LIMIT_HTTP_WATCHES 64       /* accounts with event streams */
+#define LIMIT_HTTP_USER_STREAMS 16  /* event streams of one account */
+#define LIMIT_HTTP_FILE MIB(4)      /* one file of the web interface */
 
 _Static_assert(LIMIT_HTTP_TARGET < LIMIT_HTTP_HEAD, "a target is in a head");
 _Static_assert(LIMIT_MESSAGE < LIMIT_HTTP_COMPOSE,

@@ -63,7 +63,8 @@ static void store(struct script *r)
     buf_free(&head);
 }
 
-static struct smtp_event answer(struct script *r, enum smtp_need need, char *name)
+static struct smtp_event answer(struct script *r, enum smtp_need need,
+                                char *name)
 {
     if (need == SMTP_NEED_STORE) {
         store(r);

@@ -13,7 +13,8 @@ import re
 import subprocess
 import sys
 
-FILE_MAX, TEST_MAX, HEADER_MAX, FUNCTION_MAX, PARAMETER_MAX = 800, 1000, 250, 70, 5
+FILE_MAX, TEST_MAX, HEADER_MAX, FUNCTION_MAX = 800, 1000, 250, 70
+PARAMETER_MAX = 5  # and the object that the function is of
 # Contracts that are one table or one interface.
 HEADER_EXEMPT = {"common/wire.h", "kv/kv.h", "storage/replica_impl.h"}
 
@@ -50,6 +51,11 @@ BANNED = {
     "gmtime": "gmtime_r",
     "strerror_r": "strerror",
 }
+# Into arrays of their own making, tests may.
+BANNED_BUT_IN_TESTS = {"strcpy", "strcat"}
+# Signatures that are a library's, or that are clearer whole.
+PARAMETER_EXEMPT = {"on_request", "kv_scan_page", "checkpoint_load",
+                    "store_row"}
 # Only these touch sockets, files, clocks and threads of the system.
 PURE_BANNED = re.compile(
     r"(?<![\w.>])(uv_run|uv_timer_start|socket|connect|accept4?|fdatasync|fsync|rename|"
@@ -120,7 +126,8 @@ def check_text(src, files, say):
         code = strip(raw)
         for n, line in enumerate(code.splitlines(), 1):
             m = banned.search(line)
-            if m:
+            if m and not (folder == "tests" and
+                          m.group(1) in BANNED_BUT_IN_TESTS):
                 say(f"{f}:{n}: {m.group(1)}() is banned; use "
                     f"{BANNED[m.group(1)]}")
             if (folder in PURE_FOLDERS and f.endswith(".c") and
