@@ -4,8 +4,8 @@
  * Everything is checked before anything is done: fields, then recipients, so
  * a refusal has no effect. Then all local recipients and the writer's own copy
  * in "sent" get the mail by one delivery (cloud/delivery.h), which is all or
- * nothing; only where the writer is a recipient himself is his copy a second
- * one, as a delivery reaches each mailbox once.
+ * nothing. His copy is a second one where he is a recipient himself, as a
+ * delivery reaches each mailbox once, and where it differs, by its Bcc field.
  *
  * No field that becomes a header may hold CR, LF or NUL: json.c refuses every
  * control character there.
@@ -329,31 +329,45 @@ static void make_head(struct writing *w, struct buf *out)
                w->from, cloud_main_domain(w->call->op.cloud), date);
 }
 
+/* The writer's copy, alone. */
+static enum status deliver_own(struct writing *w, const char *folder,
+                               char uid[ULID_SIZE])
+{
+    struct delivery_recipient own = {.username = w->call->account.username,
+                                     .folder = folder,
+                                     .flags = MAILBOX_READ};
+    struct buf raw = {.max = LIMIT_MESSAGE + KIB(64)};
+    compose_bcc(&w->mail, &raw);
+    buf_put(&raw, w->raw.data, w->raw.len);
+    enum status s = raw.full
+                        ? ST_TOO_LARGE
+                        : delivery_run(&w->call->op, buf_slice(&raw), &own, 1);
+    buf_free(&raw);
+    if (s == ST_OK)
+        snprintf(uid, ULID_SIZE, "%s", own.uid);
+    return s;
+}
+
 /* Delivers; *COPY is the writer's own copy's uid, "" if only that failed. */
 static enum status deliver(struct writing *w, struct slice head,
-                           struct slice bcc, char copy[ULID_SIZE])
+                           char copy[ULID_SIZE])
 {
     const char *self = w->call->account.username;
-    struct delivery_recipient own = {
-        .username = self, .folder = "sent", .head = bcc, .flags = MAILBOX_READ};
-    bool to_self = false;
+    bool together = w->mail.bcc.count == 0;
     for (size_t i = 0; i < w->to_count; i++) {
         w->to[i].head = head;
-        to_self |= strcmp(w->to[i].username, self) == 0;
+        together &= strcmp(w->to[i].username, self) != 0;
     }
-    if (!to_self)
-        w->to[w->to_count] = own;
+    w->to[w->to_count] = (struct delivery_recipient){
+        .username = self, .folder = "sent", .flags = MAILBOX_READ};
     enum status s = delivery_run(&w->call->op, buf_slice(&w->raw), w->to,
-                                 w->to_count + !to_self);
-    if (s != ST_OK)
-        return s;
-    if (!to_self) {
+                                 w->to_count + together);
+    if (s == ST_OK && together)
         snprintf(copy, ULID_SIZE, "%s", w->to[w->to_count].uid);
-        return ST_OK;
-    }
-    if (delivery_run(&w->call->op, buf_slice(&w->raw), &own, 1) == ST_OK)
-        snprintf(copy, ULID_SIZE, "%s", own.uid);
-    return ST_OK;
+    else if (s == ST_OK && deliver_own(w, "sent", copy) != ST_OK)
+        log_warn(http_app_options(w->call->app)->log, "http", "no_sent_copy",
+                 "message_id=%s", w->message_id);
+    return s;
 }
 
 /* What a good send leaves to do; that it failed is no reason to say that the
@@ -389,14 +403,13 @@ static void reply_sent(struct writing *w, const char *copy)
 
 static void send_mail(struct writing *w)
 {
-    struct buf head = {.max = KIB(4)}, bcc = {.max = KIB(64)};
+    struct buf head = {.max = KIB(4)};
     char copy[ULID_SIZE] = "";
     build(w);
     make_head(w, &head);
-    compose_bcc(&w->mail, &bcc);
     enum status s = w->raw.len > LIMIT_MESSAGE
                         ? ST_TOO_LARGE
-                        : deliver(w, buf_slice(&head), buf_slice(&bcc), copy);
+                        : deliver(w, buf_slice(&head), copy);
     if (s == ST_OK) {
         tidy_up(w);
         reply_sent(w, copy);
@@ -404,7 +417,6 @@ static void send_mail(struct writing *w)
         http_call_fail(w->call, s);
     }
     buf_free(&head);
-    buf_free(&bcc);
 }
 
 void http_api_send(struct http_call *c)
@@ -421,25 +433,16 @@ void http_api_send(struct http_call *c)
 
 static void keep_draft(struct writing *w)
 {
-    struct http_call *c = w->call;
-    struct buf bcc = {.max = KIB(64)};
-    struct delivery_recipient own = {.username = c->account.username,
-                                     .folder = "drafts",
-                                     .flags = MAILBOX_READ};
+    char uid[ULID_SIZE] = "";
     build(w);
-    compose_bcc(&w->mail, &bcc);
-    own.head = buf_slice(&bcc);
-    enum status s = w->raw.len > LIMIT_MESSAGE
-                        ? ST_TOO_LARGE
-                        : delivery_run(&c->op, buf_slice(&w->raw), &own, 1);
-    buf_free(&bcc);
+    enum status s = deliver_own(w, "drafts", uid);
     if (s != ST_OK) {
-        http_call_fail(c, s);
+        http_call_fail(w->call, s);
         return;
     }
     w->answers[0] = '\0';
     tidy_up(w);
-    reply_sent(w, own.uid);
+    reply_sent(w, uid);
 }
 
 void http_api_draft(struct http_call *c)
