@@ -20,6 +20,10 @@ static const struct config_option options[] = {
     {"rereplicate_after", CONFIG_DURATION, "60s", 1000, 30ll * 86400000,
      FIELD(rereplicate_after), NULL,
      "a storage process down for this long is replaced where there is another"},
+    {"balance_after", CONFIG_DURATION, "0s", 0, 86400000, FIELD(balance_after),
+     NULL,
+     "primaries are evened out, one a second, once all was whole for this "
+     "long; 0: never"},
 };
 
 static enum status check(const struct config *c, struct err *err)

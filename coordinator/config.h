@@ -14,6 +14,7 @@ struct coordinator_config {
     int64_t initial_nodes;
     int64_t detect_after;      /* ms */
     int64_t rereplicate_after; /* ms */
+    int64_t balance_after;     /* ms; 0: never */
 };
 
 extern const struct config_spec coordinator_config_spec;

@@ -45,6 +45,8 @@ struct coordinator_times {
     int64_t damp_us;        /* R11: first wait before a slow one returns */
     int64_t damp_max_us;    /* R11: its bound, doubling */
     int64_t rereplicate_us; /* R25: then a replica is made elsewhere */
+    int64_t balance_us;     /* R25: whole for this long: even out the
+                               primaries, one a second; 0: never */
     int64_t tick_us;        /* how often time is looked at */
     int64_t mark_us;        /* idle time before the register's second copy */
 };

@@ -130,6 +130,7 @@ static enum status start_coordinator(struct coordinatord *s, struct err *err)
     o.initial_nodes = (unsigned)own->initial_nodes;
     o.times.detect_us = own->detect_after * 1000;
     o.times.rereplicate_us = own->rereplicate_after * 1000;
+    o.times.balance_us = own->balance_after * 1000;
     o.self = &s->self;
     o.on_fatal = on_fatal;
     o.ctx = s;

@@ -7,7 +7,7 @@
  * map, and is made durable with one sync (R1), and it does not matter in which
  * order facts arrive: the review looks at what is, not at what happened.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -139,6 +139,7 @@ struct core *core_new(const struct core_options *o)
     c->term = o->term;
     c->version = c->published = o->version;
     c->now_us = c->start_us = c->last_tick_us = c->last_sweep_us = o->now_us;
+    c->disturbed_us = o->now_us;
     return c;
 }
 

@@ -19,7 +19,7 @@
  *                                   out of I if enough others are whole: OK,
  *                                   else DEGRADED
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <string.h>
 

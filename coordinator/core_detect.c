@@ -14,7 +14,7 @@
  *   Storeless processes are shown as down by the reset alone.
  * - A new incarnation: see core_nodes.c.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -175,6 +175,7 @@ void core_on_tick(struct core *c, struct core_effects *fx)
     bool sweep = c->now_us - c->last_sweep_us >= 1000000;
     if (sweep) {
         c->last_sweep_us = c->now_us;
+        core_balance(c, fx);
         core_review_all(c);
     }
     for (uint32_t i = 0; i < c->tablet_count; i++) {

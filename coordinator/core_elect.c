@@ -21,7 +21,7 @@
  * they are on their way back. E is looked at in the same way; before one of
  * its members is elected the coordinator's own leases must have run out.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <assert.h>
 #include <string.h>

@@ -7,7 +7,7 @@
  *
  * The decision is a table over seven facts; see registration_rows.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -11,12 +11,16 @@
  * fewest replicas is added; one more while the primary cannot reach a member
  * that may not be removed yet (R11).
  *
+ * Balance. A node that returned has no primaries. When everything has been
+ * whole for balance_us, one primary a second moves from the fullest node to the
+ * emptiest, until none has two more than another.
+ *
  * First placement is round robin over the nodes in order of their ids: members
  * of tablet t are t, t + 1, ... and its primary is t, all modulo the number
  * of nodes; so replicas and primaries differ by at most one between nodes.
  * Tablets are empty then: all members are in sync by being so.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -170,6 +174,67 @@ void core_choose_learners(struct core *c, struct tablet *t, struct draft *d)
             break;
         }
         (void)set_add(&d->learners, node_replica(spare));
+    }
+}
+
+/* ---- balance ---- */
+
+static bool all_whole(const struct core *c)
+{
+    for (uint32_t i = 0; i < c->tablet_count; i++) {
+        const struct tablet *t = &c->tablets[i];
+        if (t->headless || t->watch || t->forced ||
+            t->config.in_sync.count < c->replicas) {
+            return false;
+        }
+    }
+    return c->tablet_count > 0;
+}
+
+/* May N lead T instead of its primary, at once? */
+static bool could_lead(struct core *c, const struct tablet *t,
+                       const struct node *n)
+{
+    enum member_state s = member_state(c, t, node_replica(n));
+    return set_has(&t->config.in_sync, node_replica(n)) && node_takes(n) &&
+           (s == MEMBER_RUNNING || s == MEMBER_BEHIND);
+}
+
+/* The move that evens out most: from the fullest to the emptiest that could
+ * lead one of its tablets. */
+static struct tablet *find_move(struct core *c, struct replica *to)
+{
+    struct tablet *best = NULL;
+    unsigned best_gain = 1; /* a difference of one is even */
+    for (uint32_t i = 0; i < c->tablet_count; i++) {
+        struct tablet *t = &c->tablets[i];
+        const struct node *from = core_node(c, t->config.primary.node);
+        for (uint32_t k = 0; k < t->config.in_sync.count; k++) {
+            const struct node *n = core_node(c, t->config.in_sync.at[k].node);
+            if (n != NULL && from->primaries > n->primaries + best_gain &&
+                could_lead(c, t, n)) {
+                best_gain = from->primaries - n->primaries;
+                best = t;
+                *to = node_replica(n);
+            }
+        }
+    }
+    return best;
+}
+
+void core_balance(struct core *c, struct core_effects *fx)
+{
+    struct replica to = {0};
+    if (c->times.balance_us == 0 ||
+        c->now_us - c->disturbed_us < c->times.balance_us || !all_whole(c)) {
+        return;
+    }
+    struct tablet *t = find_move(c, &to);
+    if (t != NULL) {
+        c->balancing = true;
+        (void)core_review(c, t, (struct wish){.kind = WISH_PRIMARY, .who = to},
+                          fx);
+        c->balancing = false;
     }
 }
 

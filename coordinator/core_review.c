@@ -16,7 +16,7 @@
  *   5. If that differs from what is, or an epoch is due (R11, R15), the next
  *      epoch is made; else nothing happens, however often it is looked at.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -194,6 +194,7 @@ static void apply(struct core *c, struct plan *p, struct core_effects *fx)
     core_touch(c, fx, true); /* R1 */
     t->changed = c->version;
     t->changed_us = c->now_us;
+    c->disturbed_us = c->balancing ? c->disturbed_us : c->now_us;
     t->forced = false;
     t->settle_us = 0;
     t->withheld = false;

@@ -2,7 +2,7 @@
  * What people are shown: the reports of all replicas (REPORTS), the reasons
  * why the cluster is not whole, and what is counted.
  */
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #include <inttypes.h>
 

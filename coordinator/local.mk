@@ -11,6 +11,7 @@ libcoordinator_a_SOURCES = \
     coordinator/core_detect.c \
     coordinator/core_elect.c \
     coordinator/core_nodes.c \
+    coordinator/core_parts.h \
     coordinator/core_place.c \
     coordinator/core_review.c \
     coordinator/core_state.h \

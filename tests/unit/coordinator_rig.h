@@ -7,7 +7,7 @@
 #ifndef TESTS_UNIT_COORDINATOR_RIG_H
 #define TESTS_UNIT_COORDINATOR_RIG_H
 
-#include "coordinator/core_state.h"
+#include "coordinator/core_parts.h"
 
 #define RIG_NODES 6
 #define RIG_TABLETS 8

@@ -304,6 +304,7 @@ static void run_seed(uint64_t seed)
     rig_init(&m.r, replicas, replicas + (unsigned)draw(NODES - replicas + 1),
              m.tablets);
     m.r.o.times.damp_max_us = 20 * RIG_S;
+    m.r.o.times.balance_us = draw(2) == 0 ? 0 : RIG_S;
     m.r.core->times = m.r.o.times;
     rig_settle(&m.r, NODES);
     for (int e = 0; e < EVENTS; e++) {

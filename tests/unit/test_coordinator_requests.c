@@ -564,6 +564,38 @@ START_TEST(r25_another_takes_the_place_of_the_long_dead)
 }
 END_TEST
 
+START_TEST(r25_primaries_are_evened_out)
+{
+    rig_init(&r, 3, 3, 8);
+    r.core->times.balance_us = 30 * RIG_S;
+    rig_settle(&r, 3);
+    rig_die(&r, 0);
+    rig_follow(&r);
+    rig_start(&r, 0);
+    rig_follow(&r);
+    for (uint32_t t = 1; t <= 7; t++) {
+        unsigned from = rig_config(&r, t)->primary.node - 1;
+        rig_change(&r, from, t, CHANGE_ADD, rig_replica(&r, 0));
+    }
+    rig_follow(&r);
+    rig_run(&r, 50 * RIG_S); /* one is not whole: nothing moves */
+    ck_assert_uint_eq(core_node(r.core, 1)->primaries, 0);
+    unsigned from = rig_config(&r, 8)->primary.node - 1;
+    rig_change(&r, from, 8, CHANGE_ADD, rig_replica(&r, 0));
+    rig_follow(&r);
+    rig_run(&r, 29 * RIG_S);
+    ck_assert_uint_eq(core_node(r.core, 1)->primaries, 0);
+    uint64_t epochs = r.core->stats.epochs;
+    for (int s = 0; s < 20; s++) {
+        rig_run(&r, RIG_S);
+        rig_follow(&r);
+    }
+    ck_assert_uint_eq(core_node(r.core, 1)->primaries, 2);
+    ck_assert_uint_eq(core_node(r.core, 2)->primaries, 3);
+    ck_assert_uint_eq(r.core->stats.epochs, epochs + 2); /* and no more */
+}
+END_TEST
+
 START_TEST(r25_a_wiped_node_is_filled_again)
 {
     /* Scenario 6. */
@@ -644,6 +676,7 @@ static void add_second(Suite *s)
     tcase_add_test(t, disable_hands_over_and_enable_takes_back);
     tcase_add_test(t, disable_waits_for_a_fresh_heartbeat);
     tcase_add_test(t, r25_another_takes_the_place_of_the_long_dead);
+    tcase_add_test(t, r25_primaries_are_evened_out);
     tcase_add_test(t, r25_a_wiped_node_is_filled_again);
     tcase_add_test(t, reports_tell_of_all_that_is_known);
     suite_add_tcase(s, t);
