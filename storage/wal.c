@@ -554,7 +554,7 @@ enum status wal_read(struct wal *w, uint64_t position, struct wal_record *r,
 void wal_check_stopped(struct wal *w)
 {
     if (!w->stopping || w->stopped || w->in_flight != NULL || w->footer_busy ||
-        w->maker.busy || w->removing) {
+        w->maker.busy || w->removing || w->note.busy) {
         return;
     }
     if (!w->failed && (w->groups != NULL || w->marked < w->data_end ||
