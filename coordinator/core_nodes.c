@@ -214,6 +214,7 @@ static void take_process(struct core *c, struct node *n,
     n->gone_conn = 0;
     if (storage) {
         take_store(c, info);
+        core_undamp(c, node_replica(n));
     }
     free(n->slots);
     n->slots = NULL;

@@ -132,6 +132,8 @@ void core_place(struct core *c, struct core_effects *fx);
 /* Fills d->learners from the old configuration and what D keeps. */
 void core_choose_learners(struct core *c, struct tablet *t, struct draft *d);
 void core_damp(struct core *c, struct tablet *t, struct replica who);
+/* WHO has restarted: it was not slow but dead, and may return at once. */
+void core_undamp(struct core *c, struct replica who);
 bool core_damped(struct core *c, const struct tablet *t, struct replica who);
 /* Moves one primary from where most are to where fewest are, if all has been
  * whole for long enough. */

@@ -74,6 +74,20 @@ void core_damp(struct core *c, struct tablet *t, struct replica who)
     d->since_us = c->now_us;
 }
 
+/* How often it was slow is kept in mind. */
+void core_undamp(struct core *c, struct replica who)
+{
+    for (uint32_t i = 0; i < c->tablet_count; i++) {
+        for (size_t j = 0; j < LIMIT_REPLICAS; j++) {
+            struct damp *d = &c->tablets[i].damps[j];
+            if (d->wait_us > 0 && replica_equal(d->who, who) &&
+                d->since_us > c->now_us - d->wait_us) {
+                d->since_us = c->now_us - d->wait_us;
+            }
+        }
+    }
+}
+
 bool core_damped(struct core *c, const struct tablet *t, struct replica who)
 {
     for (size_t i = 0; i < LIMIT_REPLICAS; i++) {

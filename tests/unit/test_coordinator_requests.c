@@ -361,6 +361,28 @@ START_TEST(r11_removal_and_its_doubling_wait)
 }
 END_TEST
 
+/* Its peers report a dead process before the coordinator knows of its death:
+ * that is no slowness that it would have to make good. */
+START_TEST(r11_restarted_one_returns_at_once)
+{
+    one_tablet();
+    for (int round = 0; round < 4; round++) {
+        ck_assert_int_eq(
+            rig_change(&r, 0, 1, CHANGE_REMOVE, rig_replica(&r, 2)), ST_OK);
+        ASSERT_LEARNERS(1, "");
+        rig_die(&r, 2);
+        rig_start(&r, 2);
+        rig_run(&r, RIG_S);
+        ASSERT_LEARNERS(1, "3");
+        rig_follow(&r);
+        ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_ADD, rig_replica(&r, 2)),
+                         ST_OK);
+        ASSERT_IN_SYNC(1, "1,2,3");
+        rig_follow(&r);
+    }
+}
+END_TEST
+
 START_TEST(r11_slow_syncs_prolong_the_wait)
 {
     one_tablet();
@@ -663,6 +685,7 @@ static void add_second(Suite *s)
     tcase_add_test(t, change_of_a_strange_sender_or_kind);
     tcase_add_test(t, r20_change_of_a_newer_epoch_is_fatal);
     tcase_add_test(t, r11_removal_and_its_doubling_wait);
+    tcase_add_test(t, r11_restarted_one_returns_at_once);
     tcase_add_test(t, r11_slow_syncs_prolong_the_wait);
     tcase_add_test(t, r11_shadow_that_stalls_is_let_go_by_a_new_epoch);
     tcase_add_test(t, r11_never_below_min_insync_for_a_report);
