@@ -223,8 +223,12 @@ static enum status read_tablet(struct check *k, uint32_t tablet, uint32_t node,
         }
         more = page.more != 0 && page.cells_count > 0;
         from.snapshot = page.snapshot;
-        arena_free(&last);
-        last = arena;
+        if (page.cells_count > 0) { /* FROM points into it now */
+            arena_free(&last);
+            last = arena;
+        } else {
+            arena_free(&arena);
+        }
     }
     if (s == ST_OK) {
         release(k, node, &from);
