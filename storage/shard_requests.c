@@ -405,11 +405,47 @@ static uint32_t target_of(const struct wire_msg *m)
     }
 }
 
+/* The partition that M is about; false if it is about none. */
+static bool partition_of(const struct wire_msg *m, struct slice *out)
+{
+    switch ((int)m->type) {
+    case MSG_GET:
+        *out = m->u.get.partition;
+        return true;
+    case MSG_COMMAND:
+        *out = m->u.command.command.partition;
+        return m->u.command.command.kind == COMMAND_BATCH;
+    case MSG_SCAN:
+        *out = m->u.scan.partition;
+        return true;
+    case MSG_WATCH:
+        *out = m->u.watch.partition;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A client that looks in the wrong tablet would find nothing, and one that
+ * writes there would lose what it wrote. */
+static bool is_elsewhere(const struct tablet *t, const struct wire_msg *m)
+{
+    const struct tablet_config *k = replica_config(t->core);
+    struct slice partition;
+    if (k->epoch == 0 || !partition_of(m, &partition)) {
+        return false;
+    }
+    uint64_t hash = partition_hash(partition);
+    return hash < k->hash_first || hash > k->hash_last;
+}
+
 void requests_on_message(struct client *c, const struct wire_msg *m)
 {
     struct tablet *t = shard_tablet(c->shard, target_of(m));
     if (t == NULL) {
         shard_send_error(c, m->request, ST_NOT_PRIMARY, NULL);
+    } else if (is_elsewhere(t, m)) {
+        shard_send_error(c, m->request, ST_INVALID, t);
     } else if (m->type == MSG_DIGEST_ASK) {
         on_digest(c, t, m->request);
     } else if (c->request_count >= LIMIT_CONN_REQUESTS) {
