@@ -111,3 +111,12 @@ enum status err_set(struct err *e, enum status s, const char *format, ...)
     }
     return s;
 }
+
+enum status err_within(struct err *e, enum status s, const char *where)
+{
+    if (e != NULL) {
+        struct err inner = *e;
+        (void)err_set(e, s, "%s: %s", where, inner.text);
+    }
+    return s;
+}

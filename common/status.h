@@ -40,4 +40,7 @@ enum status status_from_errno(int error);
 enum status err_set(struct err *e, enum status s, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Puts "WHERE: " before E's text (E may be NULL) and returns S. */
+enum status err_within(struct err *e, enum status s, const char *where);
+
 #endif

@@ -4,7 +4,8 @@
  *
  * A frame is 24 bytes of header and a payload:
  *   u32 payload length, u16 message type, u16 zero, u64 request id,
- *   u64 checksum (XXH3-64 over the 16 bytes before and the payload)
+ *   u64 checksum (XXH3-64 of the payload, seeded with that of the 16 bytes
+ *   before)
  * A request's answer carries its request id; 0 is for what is no request.
  * A decoder meets bad input with ST_INVALID and never trusts a count or
  * length before checking it against what is there and its limit.

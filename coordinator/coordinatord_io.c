@@ -135,7 +135,11 @@ static enum status start_coordinator(struct coordinatord *s, struct err *err)
     o.on_fatal = on_fatal;
     o.ctx = s;
     enum status st = coordinator_new(s->env, &o, &s->coordinator, err);
-    return st == ST_OK ? coordinator_start(s->coordinator, err) : st;
+    if (st == ST_CONFIG) {
+        return st;
+    }
+    return st == ST_OK ? coordinator_start(s->coordinator, err)
+                       : err_within(err, st, own->data_dir);
 }
 
 static void on_stopped(void *ctx)

@@ -13,25 +13,35 @@ struct storage_node {
     struct shard *shard;
 };
 
-enum status storage_node_start(const struct storage_node_options *o,
-                               struct storage_node **out, struct err *err)
+/* All that reads the data directory; what is wrong there says which. */
+static enum status recover(struct storage_node *n, struct err *err)
 {
     static const struct id128 any;
-    struct storage_node *n = xcalloc(1, sizeof(*n));
-    n->o = *o;
+    const struct storage_node_options *o = &n->o;
     enum status st = store_open(o->env, o->node, any, &n->store, err);
     if (st == ST_OK && n->store.shards != 1) {
         st = err_set(err, ST_UNSUPPORTED,
                      "data directory has %u shards, this version runs 1",
                      (unsigned)n->store.shards);
     }
-    if (st != ST_OK) {
-        free(n);
-        return st;
+    if (st == ST_OK) {
+        o->on_identity(o->ctx, n->store.cluster, n->store.id,
+                       n->store.incarnation);
+        n->table = beacon_table_new(env_now_us(o->env), o->bugs);
+        st = shard_open(o, &n->store, n->table, &n->shard, err);
     }
-    o->on_identity(o->ctx, n->store.cluster, n->store.id, n->store.incarnation);
-    n->table = beacon_table_new(env_now_us(o->env), o->bugs);
-    st = shard_open(o, &n->store, n->table, &n->shard, err);
+    if (st != ST_OK && o->data_dir != NULL) {
+        err_within(err, st, o->data_dir);
+    }
+    return st;
+}
+
+enum status storage_node_start(const struct storage_node_options *o,
+                               struct storage_node **out, struct err *err)
+{
+    struct storage_node *n = xcalloc(1, sizeof(*n));
+    n->o = *o;
+    enum status st = recover(n, err);
     if (st == ST_OK) {
         st = beacon_start(o->beacon_env, o->beacon_listen, n->table, &n->beacon,
                           err);

@@ -20,6 +20,7 @@ struct storage_node_options {
     const char *advertise; /* what others connect to */
     const char *beacon_listen, *beacon_advertise;
     const char *status_address;      /* announced in the map; may be "" */
+    const char *data_dir;            /* for messages; may be NULL */
     const char *const *coordinators; /* ends with NULL */
     uint64_t log_limit;    /* bytes of log before checkpoints; 0: default */
     uint64_t segment_size; /* 0: default */

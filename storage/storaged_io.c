@@ -208,6 +208,7 @@ static enum status start_node(struct storaged *s, struct err *err)
         .beacon_listen = own->beacon_listen,
         .beacon_advertise = or_else(own->beacon_advertise, own->beacon_listen),
         .status_address = own->status_listen,
+        .data_dir = own->data_dir,
         .coordinators = (const char *const *)c->cluster.coordinators.items,
         .log_limit = own->log_limit,
         .segment_size = own->segment_size,
