@@ -3,7 +3,6 @@
 dist_man_MANS += \
     man/penn-balancerd.8 \
     man/penn-coordinatord.8 \
-    man/penn-gatewayd.8 \
     man/pennctl.1 \
     man/penncloud.7 \
     man/penncloud-schema.5 \

@@ -3,9 +3,12 @@
  *
  *   cluster_writer KEYFILE COORDINATOR [THREADS [VALUE_SIZE [TIMEOUT_MS]]]
  *
- * Threads (writer.h) write until standard input ends. Lines on it:
- *   stats   answers a line of JSON: what happened so far
+ * Threads (writer.h) write until standard input ends. Lines on it, each
+ * answered by a line of JSON:
+ *   stats   what happened so far
  *   mark    the same, and begins a new measurement of the longest gap
+ *   hold    waits until all threads rest; go ends that
+ *   read    while they rest: reads all that was ever written
  *   stop    (or its end) stops, reads all that was ever written, answers a
  *           last line and ends with 0 if every value is what it must be
  * "least" is the number of acknowledged writes of the thread that has fewest:
@@ -113,16 +116,36 @@ static void start(struct program *p, size_t value_size, int timeout_ms)
         w->timeout_ms = timeout_ms;
         w->stats.last_us = writer_now_us();
         (void)pthread_mutex_init(&w->lock, NULL);
+        (void)pthread_cond_init(&w->changed, NULL);
         if (pthread_create(&w->thread, NULL, writer_run, w) != 0) {
             abort();
         }
     }
 }
 
-static void mark(struct program *p)
+static const struct {
+    const char *word;
+    void (*act)(struct writer *w);
+} commands[] = {{"mark", writer_mark},
+                {"hold", writer_hold},
+                {"go", writer_go},
+                {"read", writer_verify}};
+
+static void command(struct program *p, const char *word)
 {
-    for (unsigned i = 0; i < p->count; i++) {
-        writer_mark(&p->writers[i]);
+    bool mark = strcmp(word, "mark") == 0;
+    if (mark) {
+        (void)report(p, stdout);
+    }
+    for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++) {
+        for (unsigned i = 0; i < p->count; i++) {
+            if (strcmp(word, commands[c].word) == 0) {
+                commands[c].act(&p->writers[i]);
+            }
+        }
+    }
+    if (!mark) {
+        (void)report(p, stdout);
     }
 }
 
@@ -151,10 +174,7 @@ static void obey(struct program *p)
         if (strcmp(line, "stop") == 0) {
             return;
         }
-        (void)report(p, stdout);
-        if (strcmp(line, "mark") == 0) {
-            mark(p);
-        }
+        command(p, line);
     }
 }
 
@@ -162,6 +182,7 @@ static uint64_t finish(struct program *p)
 {
     for (unsigned i = 0; i < p->count; i++) {
         atomic_store(&p->writers[i].stop, true);
+        writer_go(&p->writers[i]);
     }
     for (unsigned i = 0; i < p->count; i++) {
         (void)pthread_join(p->writers[i].thread, NULL);
@@ -173,6 +194,7 @@ static uint64_t finish(struct program *p)
     kv_close(p->kv);
     for (unsigned i = 0; i < p->count; i++) {
         (void)pthread_mutex_destroy(&p->writers[i].lock);
+        (void)pthread_cond_destroy(&p->writers[i].changed);
     }
     free(p->writers);
     return violations;

@@ -39,6 +39,8 @@ struct writer {
     size_t value_size;
     int timeout_ms;
     atomic_bool stop;
+    pthread_cond_t changed; /* of hold and held, under the lock */
+    bool hold, held;
     uint64_t number; /* of the last write tried */
     struct cell_model puts[WRITER_KEYS];
     int64_t counters[WRITER_KEYS];
@@ -50,8 +52,11 @@ struct writer {
 int64_t writer_now_us(void);
 /* Writes until W->stop; the thread's function. */
 void *writer_run(void *w);
-/* Reads all that W ever wrote; adds to its violations. */
+/* Reads all that W ever wrote; adds to its violations. Only while it rests. */
 void writer_verify(struct writer *w);
+/* Waits until W rests between two operations; it goes on at writer_go(). */
+void writer_hold(struct writer *w);
+void writer_go(struct writer *w);
 void writer_get_stats(struct writer *w, struct writer_stats *out);
 /* Begins a new measurement of the longest gap. */
 void writer_mark(struct writer *w);

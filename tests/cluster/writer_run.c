@@ -318,10 +318,42 @@ static void add(struct writer *w, unsigned key)
     buf_free(&value);
 }
 
+static void rest(struct writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    while (w->hold) {
+        w->held = true;
+        (void)pthread_cond_broadcast(&w->changed);
+        (void)pthread_cond_wait(&w->changed, &w->lock);
+        w->stats.last_us = writer_now_us(); /* a rest is no gap */
+    }
+    w->held = false;
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+void writer_hold(struct writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->hold = true;
+    while (!w->held) {
+        (void)pthread_cond_wait(&w->changed, &w->lock);
+    }
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+void writer_go(struct writer *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->hold = false;
+    (void)pthread_cond_broadcast(&w->changed);
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
 void *writer_run(void *arg)
 {
     struct writer *w = arg;
     while (!atomic_load(&w->stop)) {
+        rest(w);
         uint64_t what = draw(w) % 100;
         unsigned key = (unsigned)(draw(w) % WRITER_KEYS);
         if (what < 40) {

@@ -227,6 +227,11 @@ class Store:
     def coordinator(self):
         return self.status("coordinator-1")
 
+    def node_state(self, name):
+        """A node's state in the map: up, down, ..."""
+        return next((n["state"] for n in self.coordinator().get("nodes", [])
+                     if n["name"] == name), None)
+
     def open_tablets(self):
         """Tablets with a primary that is past R12 (f)."""
         total = 0
@@ -336,6 +341,12 @@ class Writer:
         had = self.stats()["least"]
         wait_for(lambda: self.stats()["least"] >= had + writes,
                  seconds * SLOW, "every thread of the writer gets on")
+
+    def elapse(self, seconds):
+        """So much of the writer's time passes: for what must not happen."""
+        end = self.stats()["seconds"] + seconds
+        wait_for(lambda: self.stats()["seconds"] >= end, seconds + 60,
+                 f"{seconds} s of the writer's time", pause=0.1)
 
     def finish(self):
         """Stops it; every value must be what was acknowledged. Its figures."""

@@ -1,0 +1,238 @@
+"""Disks that fail, hang and fill, under a writer: a process that cannot vouch
+for its disk stops and says so (R18), one whose disk is full says so and takes
+no part; the cluster goes on and nothing is lost.
+
+Faults come from strace, which makes system calls fail, and from a small tmpfs
+mounted over a data directory (root)."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from penn import Failure, expect, run, wait_for  # noqa: E402
+from store import SLOW, Store, Writer  # noqa: E402
+
+SYNCS = "fdatasync,fsync"
+# LeakSanitizer cannot work under ptrace.
+NO_LEAKS = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "")
+            .replace("detect_leaks=1", "detect_leaks=0")}
+
+
+def note(text):
+    print(f"  {text}", flush=True)
+
+
+class Strace:
+    """Injects into a running process until it ends or is let go."""
+
+    def __init__(self, store, name, inject, calls=SYNCS):
+        self.out = store.path("strace." + name)
+        self.p = subprocess.Popen(
+            ["strace", "-f", "-q", "-o", self.out, "-p", str(store.pid(name)),
+             "-e", f"trace={calls}", "-e", f"inject={calls}:{inject}"],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.p.poll() is None:
+            self.p.send_signal(signal.SIGTERM)
+        try:
+            self.p.wait(2)
+        except subprocess.TimeoutExpired:  # it is within a delay
+            self.p.kill()
+            self.p.wait()
+        self.p.stderr.close()
+
+    def hits(self):
+        try:
+            return open(self.out).read().count("(INJECTED)")
+        except OSError:
+            return 0
+
+
+def under_strace(inject, calls=SYNCS):
+    """A program's wrapping that injects from its start; the tracer is a
+    grandchild, so the pid is the daemon's own."""
+    return ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null",
+            "-e", f"trace={calls}", "-e", f"inject={calls}:{inject}"]
+
+
+def audit(s, w):
+    s.wait_whole()
+    w.progress()
+    stats = w.finish()
+    s.check()
+    return stats
+
+
+def failed_sync():
+    """R18: one EIO of a sync, and the process stops, for good; as primary and
+    as secondary, while it writes its log."""
+    with Store() as s, Writer(s) as w:
+        for _ in range(2):
+            victim = s.busiest()
+            at = s.log_size(victim)
+            w.mark()
+            with Strace(s, victim, "error=EIO:when=1") as t:
+                code = s.children[victim].wait(20 * SLOW)
+                expect(t.hits() > 0, "strace injected nothing")
+            text = s.log(victim, at)
+            expect(code == 74, f"exit {code}, not EX_IOERR: {text[-500:]}")
+            expect("level=fatal" in text and "could not be written" in text,
+                   f"it says why: {text[-500:]}")
+            w.progress(20)
+            gap = w.mark()["longest_ms"]
+            s.start(victim)
+            s.wait_whole()
+        stats = audit(s, w)
+        note(f"EIO of a sync: longest gap {gap:.0f} ms, "
+             f"{stats['unknown']} unknown")
+
+
+def failed_write():
+    """EIO and a short write of the log."""
+    with Store() as s, Writer(s) as w:
+        victim = s.busiest()
+        with Strace(s, victim, "error=EIO:when=1", "pwrite64,pwritev") as t:
+            code = s.children[victim].wait(20 * SLOW)
+            expect(t.hits() > 0, "strace injected nothing")
+        expect(code == 74, f"exit {code}: {s.last_line(victim)}")
+        w.progress(20)
+        s.start(victim)
+        s.wait_whole()
+        audit(s, w)
+
+
+def failed_sync_of_coordinator():
+    with Store() as s, Writer(s) as w:
+        with Strace(s, "coordinator-1", "error=EIO:when=1") as t:
+            s.kill("storage-1")  # something to decide
+            code = s.children["coordinator-1"].wait(20 * SLOW)
+            expect(t.hits() > 0, "strace injected nothing")
+        expect(code == 74, f"exit {code}: {s.last_line('coordinator-1')}")
+        s.start("coordinator-1")
+        w.progress(20)
+        s.start("storage-1")
+        audit(s, w)
+
+
+def slow_syncs():
+    """P6: each sync 50 ms slower; nobody is taken for dead."""
+    delay = under_strace("delay_enter=50000")
+    with Store(start=False) as s:
+        for name in s.names():
+            s.spawn(name, wrap=delay if name.startswith("storage") else (),
+                    env=NO_LEAKS)
+        s.wait_whole(60)
+        with Writer(s, threads=8) as w:
+            w.progress(5)
+            epochs, w0 = s.epochs(), w.mark()
+            w.elapse(8)
+            w1 = w.mark()
+            expect(s.epochs() == epochs, "a slow disk changed epochs")
+            audit(s, w)
+            rate = ((w1["acknowledged"] - w0["acknowledged"])
+                    / (w1["seconds"] - w0["seconds"]))
+            note(f"syncs slowed by 50 ms: {rate:.0f} writes/s, longest gap "
+                 f"{w1['longest_ms']:.0f} ms, no failover")
+
+
+def hung_sync():
+    """R18: a process never vouches for a disk that stands still; when that
+    comes back, so does the process, by itself."""
+    with Store() as s, Writer(s) as w:
+        victim = s.busiest()
+        w.mark()
+        with Strace(s, victim, "delay_enter=600000000:when=1"):
+            wait_for(lambda: s.node_state(victim) == "down", 20 * SLOW,
+                     "the coordinator does without it")
+            w.progress(50)
+            gap = w.mark()["longest_ms"]
+        audit(s, w)
+        note(f"a sync that hangs: longest gap {gap:.0f} ms")
+        expect(gap < 4000 * SLOW, f"longest gap {gap} ms")
+
+
+class SmallDisk:
+    """A tmpfs over a node's data directory; the node does not run."""
+
+    def __init__(self, store, name, size):
+        self.path = store.data(name)
+        old = self.path + ".old"
+        os.makedirs(self.path, 0o700, exist_ok=True)
+        os.rename(self.path, old)
+        os.mkdir(self.path, 0o700)
+        r = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}",
+                            "penn-test", self.path], capture_output=True,
+                           text=True)
+        self.mounted = r.returncode == 0
+        self.why = r.stderr.strip()
+        if self.mounted:
+            shutil.copytree(old, self.path, dirs_exist_ok=True)
+        shutil.rmtree(old)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.path], check=True)
+
+    def fill(self):
+        """Another's file takes what is left."""
+        with open(os.path.join(self.path, "ballast"), "wb") as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 16))
+                    f.flush()
+            except OSError:
+                pass
+
+    def free(self):
+        os.unlink(os.path.join(self.path, "ballast"))
+
+
+def full_disk():
+    """P9: one node's disk is full: the others go on; when there is room
+    again, it comes back by itself."""
+    small = {"storage": {"log_limit": "4M", "segment_size": "9M"}}
+    with Store(options=small) as s:
+        victim = "storage-2"
+        s.stop(victim)
+        with SmallDisk(s, victim, "96M") as disk:
+            if not disk.mounted:
+                note(f"SKIPPED full_disk: cannot mount: {disk.why}")
+                return
+            s.start(victim)
+            s.wait_whole()
+            with Writer(s, value_size=4000) as w:
+                at = s.log_size(victim)
+                w.progress(5)
+                disk.fill()
+                wait_for(lambda: "full" in s.log(victim, at)
+                         or "NO_SPACE" in s.log(victim, at), 90 * SLOW,
+                         "the full disk is reported", pause=0.1)
+                w.progress(50)
+                w.ask("hold")
+                expect(w.ask("read")["violations"] == 0, "reads go on")
+                w.ask("go")
+                gap = w.mark()["longest_ms"]
+                disk.free()
+                if s.children[victim].poll() is not None:
+                    expect(s.children[victim].returncode != 0, "exit 0")
+                    s.start(victim)
+                stats = audit(s, w)
+                note(f"full disk: longest gap {gap:.0f} ms, "
+                     f"{stats['refused']} refused, {stats['unknown']} unknown")
+        s.kill(victim)
+
+
+if __name__ == "__main__":
+    if shutil.which("strace") is None:
+        raise Failure("strace is missing: build-aux/install-packages test")
+    run(failed_sync, failed_write, failed_sync_of_coordinator, slow_syncs,
+        hung_sync, full_disk)
