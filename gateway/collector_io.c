@@ -88,7 +88,7 @@ enum status collector_start(struct cloud *cloud, int interval_ms,
     return ST_OK;
 }
 
-void collector_stop(struct collector *c)
+void collector_cut(struct collector *c)
 {
     if (c == NULL)
         return;
@@ -97,6 +97,13 @@ void collector_stop(struct collector *c)
     c->stop = true;
     pthread_cond_signal(&c->stopped);
     pthread_mutex_unlock(&c->lock);
+}
+
+void collector_stop(struct collector *c)
+{
+    if (c == NULL)
+        return;
+    collector_cut(c);
     pthread_join(c->thread, NULL);
     pthread_cond_destroy(&c->stopped);
     pthread_mutex_destroy(&c->lock);

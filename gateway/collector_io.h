@@ -14,7 +14,9 @@ struct collector;
 /* CLOUD is borrowed and outlives the collector. */
 enum status collector_start(struct cloud *cloud, int interval_ms,
                             struct collector **out, struct err *err) MUST_CHECK;
-/* Cuts short what is under way; joins. C may be NULL. */
+/* Cuts short what is under way, and does not wait. C may be NULL. */
+void collector_cut(struct collector *c);
+/* As that, and joins and frees C. */
 void collector_stop(struct collector *c);
 
 #endif

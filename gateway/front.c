@@ -150,6 +150,7 @@ void front_stop(struct front *f)
 {
     if (f == NULL)
         return;
+    collector_cut(f->collector);
     stop_servers(f);
     collector_stop(f->collector);
     http_events_free(f->events);

@@ -12,7 +12,7 @@ struct fixture {
     struct kv *kv;
     struct cloud *cloud;
     struct log log;
-    int64_t wall_ms;
+    _Atomic int64_t wall_ms;
 };
 
 void fixture_init(struct fixture *f);
