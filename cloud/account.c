@@ -120,17 +120,14 @@ enum status account_row_read(const struct cloud_op *op, const char *username,
                              struct account_row *out)
 {
     struct store_name row = account_user_row(username);
-    struct arena arena = {0};
-    struct cell *cells = NULL;
-    size_t count = 0;
+    struct store_cells c;
     struct account_row r = {0};
-    enum status st =
-        store_row(op, row.text, row.text, "", &arena, &cells, &count);
+    enum status st = store_row(op, row.text, row.text, "", &c);
     if (st != ST_OK)
         goto out;
-    const struct cell *password = store_find(cells, count, "password");
-    const struct cell *state = store_find(cells, count, "state");
-    const struct cell *profile = store_find(cells, count, "profile");
+    const struct cell *password = store_find(&c, "password");
+    const struct cell *state = store_find(&c, "state");
+    const struct cell *profile = store_find(&c, "profile");
     if (state == NULL) {
         st = ST_NOT_FOUND;
         goto out;
@@ -148,7 +145,7 @@ enum status account_row_read(const struct cloud_op *op, const char *username,
         parse_profile(profile->value, &r.account);
     *out = r;
 out:
-    arena_free(&arena);
+    store_cells_free(&c);
     return st;
 }
 
@@ -314,16 +311,13 @@ enum status account_get_usage(const struct cloud_op *op, const char *username,
                               struct account_usage *out)
 {
     struct store_name row = store_name("%s:usage", username);
-    struct arena arena = {0};
-    struct cell *cells = NULL;
-    size_t count = 0;
+    struct store_cells c;
     struct account_usage u = {0};
-    enum status st =
-        store_row(op, username, row.text, "", &arena, &cells, &count);
+    enum status st = store_row(op, username, row.text, "", &c);
     if (st == ST_OK) {
-        const struct cell *bytes = store_find(cells, count, "bytes");
-        const struct cell *reserved = store_find(cells, count, "reserved");
-        const struct cell *limit = store_find(cells, count, "limit");
+        const struct cell *bytes = store_find(&c, "bytes");
+        const struct cell *reserved = store_find(&c, "reserved");
+        const struct cell *limit = store_find(&c, "limit");
         if (limit == NULL)
             st = ST_NOT_FOUND;
         else if (!store_parse_counter(limit->value, &u.limit) ||
@@ -332,7 +326,7 @@ enum status account_get_usage(const struct cloud_op *op, const char *username,
                   !store_parse_counter(reserved->value, &u.reserved)))
             st = ST_CORRUPT;
     }
-    arena_free(&arena);
+    store_cells_free(&c);
     if (st == ST_OK)
         *out = u;
     return st;

@@ -7,7 +7,8 @@ libcloud_a_SOURCES = \
     cloud/cloud.c cloud/cloud.h cloud/context.h \
     cloud/collect.c \
     cloud/compose.c cloud/compose.h \
-    cloud/delivery.c cloud/delivery.h \
+    cloud/delivery.c cloud/delivery.h cloud/delivery_inside.h \
+    cloud/delivery_one.c \
     cloud/json.c cloud/json.h \
     cloud/mail_address.c cloud/mail_address.h \
     cloud/mailbox.c cloud/mailbox.h cloud/mailbox_change.c \

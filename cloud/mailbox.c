@@ -50,23 +50,21 @@ static enum status read_counters(const struct cloud_op *op,
                                  const char *username, struct mailbox_folder *f)
 {
     struct store_name prefix = store_name("%s#", f->id);
-    struct arena arena = {0};
-    struct cell *cells = NULL;
-    size_t count = 0;
-    enum status st = store_row(op, username, mailbox_row(username).text,
-                               prefix.text, &arena, &cells, &count);
-    for (size_t i = 0; st == ST_OK && i < count; i++) {
+    struct store_cells c;
+    enum status st =
+        store_row(op, username, mailbox_row(username).text, prefix.text, &c);
+    for (size_t i = 0; st == ST_OK && i < c.count; i++) {
         struct slice name =
-            slice_make(cells[i].column.data + strlen(prefix.text),
-                       cells[i].column.len - strlen(prefix.text));
+            slice_make(c.cells[i].column.data + strlen(prefix.text),
+                       c.cells[i].column.len - strlen(prefix.text));
         int64_t *to = slice_equal(name, slice_of("next"))     ? &f->next
                       : slice_equal(name, slice_of("unread")) ? &f->unread
                       : slice_equal(name, slice_of("total"))  ? &f->total
                                                               : NULL;
-        if (to != NULL && !store_parse_counter(cells[i].value, to))
+        if (to != NULL && !store_parse_counter(c.cells[i].value, to))
             st = ST_CORRUPT;
     }
-    arena_free(&arena);
+    store_cells_free(&c);
     return st;
 }
 
@@ -93,20 +91,23 @@ static enum status read_folders(const struct cloud_op *op, const char *username,
                                 struct arena *arena,
                                 struct mailbox_folder **out, size_t *count)
 {
-    struct cell *cells = NULL;
-    size_t n = 0;
-    enum status st = store_row(op, username, mailbox_row(username).text,
-                               "folders/", arena, &cells, &n);
-    if (st != ST_OK || n == 0)
-        return st == ST_OK ? ST_NOT_FOUND : st;
-    struct mailbox_folder *list = arena_alloc(arena, n * sizeof *list);
-    for (size_t i = 0; i < n; i++) {
-        if (!parse_folder(&cells[i], &list[i]))
-            return ST_CORRUPT;
+    struct store_cells c;
+    enum status st =
+        store_row(op, username, mailbox_row(username).text, "folders/", &c);
+    if (st == ST_OK && c.count == 0)
+        st = ST_NOT_FOUND;
+    if (st == ST_OK) {
+        struct mailbox_folder *list =
+            arena_alloc(arena, c.count * sizeof *list);
+        for (size_t i = 0; i < c.count && st == ST_OK; i++) {
+            if (!parse_folder(&c.cells[i], &list[i]))
+                st = ST_CORRUPT;
+        }
+        *out = list;
+        *count = c.count;
     }
-    *out = list;
-    *count = n;
-    return ST_OK;
+    store_cells_free(&c);
+    return st;
 }
 
 enum status mailbox_folders(const struct cloud_op *op, const char *username,

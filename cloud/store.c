@@ -172,29 +172,35 @@ enum status store_get_counter(const struct cloud_op *op, const char *partition,
 }
 
 enum status store_row(const struct cloud_op *op, const char *partition,
-                      const char *row, const char *prefix, struct arena *arena,
-                      struct cell **cells, size_t *count)
+                      const char *row, const char *prefix,
+                      struct store_cells *out)
 {
     struct kv_scan scan = {.partition = slice_of(partition),
                            .row = slice_of(row),
                            .row_exact = true,
                            .column_prefix = slice_of(prefix)};
     bool more = false;
+    *out = (struct store_cells){0};
     enum status st = kv_scan_page(cloud_kv(op->cloud), &scan, cloud_op_left(op),
-                                  arena, cells, count, &more);
+                                  &out->arena, &out->cells, &out->count, &more);
     if (st == ST_NOT_FOUND) {
-        *count = 0;
+        out->count = 0;
         return ST_OK;
     }
     return st == ST_OK && more ? ST_TOO_LARGE : st;
 }
 
-const struct cell *store_find(const struct cell *cells, size_t count,
-                              const char *column)
+void store_cells_free(struct store_cells *c)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (slice_equal(cells[i].column, slice_of(column)))
-            return &cells[i];
+    arena_free(&c->arena);
+    *c = (struct store_cells){0};
+}
+
+const struct cell *store_find(const struct store_cells *c, const char *column)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        if (slice_equal(c->cells[i].column, slice_of(column)))
+            return &c->cells[i];
     }
     return NULL;
 }

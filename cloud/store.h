@@ -39,14 +39,21 @@ enum status store_get(const struct cloud_op *op, const char *partition,
 enum status store_get_counter(const struct cloud_op *op, const char *partition,
                               const char *row, const char *column,
                               int64_t *out) MUST_CHECK;
+/* Some cells of one row, in order. */
+struct store_cells {
+    struct cell *cells;
+    size_t count;
+    struct arena arena; /* they live here */
+};
 /* All cells of ROW whose column starts with PREFIX: for rows that have few
- * (at most one page; ST_TOO_LARGE otherwise). One instant. */
+ * (at most one page; ST_TOO_LARGE otherwise). One instant. *OUT is to be freed
+ * whatever the outcome. */
 enum status store_row(const struct cloud_op *op, const char *partition,
-                      const char *row, const char *prefix, struct arena *arena,
-                      struct cell **cells, size_t *count) MUST_CHECK;
+                      const char *row, const char *prefix,
+                      struct store_cells *out) MUST_CHECK;
+void store_cells_free(struct store_cells *c);
 /* The cell with COLUMN among them; NULL if absent. */
-const struct cell *store_find(const struct cell *cells, size_t count,
-                              const char *column);
+const struct cell *store_find(const struct store_cells *c, const char *column);
 
 /* CLOCK_BOOTTIME in milliseconds. */
 int64_t store_now_ms(void);
