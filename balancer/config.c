@@ -21,7 +21,7 @@ static const struct config_option options[] = {
      FIELD(status_listen), NULL, "health, metrics and status"},
     {"proxy_protocol", CONFIG_BOOL, "yes", 0, 0, FIELD(proxy_protocol), NULL,
      "tell gateways the client's address (PROXY v2)"},
-    {"max_connections", CONFIG_INT, "8192", 1, LIMIT_BALANCER_CONNS,
+    {"max_connections", CONFIG_INT, "16384", 1, LIMIT_BALANCER_CONNS,
      FIELD(max_connections), NULL, "clients at a time"},
     {"max_per_address", CONFIG_INT, "512", 1, LIMIT_BALANCER_CONNS,
      FIELD(max_per_address), NULL, "of them from one IPv4 address or IPv6 /64"},

@@ -30,13 +30,31 @@ void server_remember(struct server *s, struct relay *r)
     s->relays = r;
 }
 
+/* What one address may have: less, the fuller the house, so that a few
+ * hundred addresses that hold all they can leave room for everybody else. */
+static uint32_t address_limit(const struct server *s)
+{
+    static const struct {
+        unsigned percent; /* of max_connections taken */
+        uint32_t most;
+    } steps[] = {{95, 8}, {87, 32}, {75, 128}};
+    uint32_t most = (uint32_t)s->config->max_per_address;
+    uint64_t taken = (uint64_t)s->relay_count * 100 / s->relay_max;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        if (taken >= steps[i].percent) {
+            return most < steps[i].most ? most : steps[i].most;
+        }
+    }
+    return most;
+}
+
 bool server_admit(struct server *s, struct relay *r)
 {
     if (s->relay_count >= s->relay_max) {
         metrics_add(s->metrics, M_OVER_LIMIT, 1);
         return false;
     }
-    if (!peers_enter(s->peers, r->peer, (uint32_t)s->config->max_per_address)) {
+    if (!peers_enter(s->peers, r->peer, address_limit(s))) {
         metrics_add(s->metrics, M_OVER_ADDRESS_LIMIT, 1);
         return false;
     }

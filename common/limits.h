@@ -60,11 +60,14 @@
 #define LIMIT_STATUS_BODY MIB(4)
 #define LIMIT_METRICS 256 /* rows of a daemon's table */
 
+/* Descriptors that a daemon asks for if it may. */
+#define LIMIT_DESCRIPTORS 65536
+
 /* A daemon told to stop has this long (milliseconds). */
 #define LIMIT_STOP_MS 10000
 
 /* Balancer. */
-#define LIMIT_BALANCER_CONNS 16384    /* clients, all services */
+#define LIMIT_BALANCER_CONNS 65536    /* clients, all services */
 #define LIMIT_BALANCER_BUFFER KIB(64) /* one read */
 #define LIMIT_BALANCER_QUEUE KIB(256) /* unsent before reading stops */
 #define LIMIT_PROXY2 (16 + 36)        /* a header we send */

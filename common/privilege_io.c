@@ -68,6 +68,13 @@ static void raise_descriptors(const struct log *log)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return;
     }
+    /* Root may also raise the hard limit; elsewhere that fails, and the
+     * supervisor's limit stands. */
+    struct rlimit more = {LIMIT_DESCRIPTORS, LIMIT_DESCRIPTORS};
+    if (limit.rlim_max < LIMIT_DESCRIPTORS &&
+        setrlimit(RLIMIT_NOFILE, &more) == 0) {
+        return;
+    }
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
         log_warn(log, "daemon", "descriptors-not-raised", "error=%s",

@@ -601,6 +601,42 @@ START_TEST(limits)
 }
 END_TEST
 
+/* Many addresses hold all they can: there is still room for another. */
+START_TEST(room_for_others)
+{
+    struct fixture f;
+    int fds[400], count = 0;
+    char from[32];
+    prepare(&f);
+    f.config.max_connections = 200;
+    f.config.connect_timeout = 60000; /* the gateway's queue is short */
+    launch(&f, 1);
+    uint16_t port = server_port(&f.server, SERVICE_SMTP);
+    for (int i = 0; i < 400; i++) {
+        snprintf(from, sizeof(from), "127.0.1.%d", 1 + i % 10);
+        fds[count++] = dial_from(from, port);
+    }
+    for (;;) {
+        int64_t seen = metrics_get(f.metrics, M_OPEN) +
+                       metrics_get(f.metrics, M_OVER_ADDRESS_LIMIT);
+        if (seen == count) {
+            break;
+        }
+        poll(NULL, 0, 10);
+    }
+    ck_assert_int_eq((int)metrics_get(f.metrics, M_OVER_LIMIT), 0);
+    int64_t held = metrics_get(f.metrics, M_OPEN);
+    ck_assert_int_eq(held, 190);
+    int c = dial(&f, SERVICE_SMTP);
+    wait_metric(&f, M_OPEN, held + 1);
+    close(c);
+    for (int i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+    finish(&f);
+}
+END_TEST
+
 START_TEST(idle_ends)
 {
     struct fixture f;
@@ -705,6 +741,7 @@ int main(void)
     tcase_add_test(tc, last_words);
     tcase_add_test(tc, sent_before_reset);
     tcase_add_test(tc, limits);
+    tcase_add_test(tc, room_for_others);
     tcase_add_test(tc, idle_ends);
     tcase_add_test(tc, drains);
     tcase_add_test(tc, drain_has_a_limit);
