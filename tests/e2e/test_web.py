@@ -1,0 +1,41 @@
+"""The web interface in Chromium against a whole cluster: tests/e2e/ui.mjs.
+
+PENN_NODE_MODULES: a folder that has node_modules/playwright-core; without it
+that is fetched once, into build/e2e. CHROMIUM: the browser."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from penn import SRC, Cluster, run  # noqa: E402
+
+PLAYWRIGHT = "playwright-core@1.65.1"
+
+
+def node_modules():
+    given = os.environ.get("PENN_NODE_MODULES")
+    if given:
+        return given
+    folder = os.path.join(SRC, "build", "e2e")
+    if not os.path.isdir(os.path.join(folder, "node_modules/playwright-core")):
+        os.makedirs(folder, exist_ok=True)
+        subprocess.run(["npm", "install", "--silent", "--no-fund", "--no-audit",
+                        "--ignore-scripts", "--prefix", folder, PLAYWRIGHT],
+                       check=True, timeout=300)
+    return folder
+
+
+def in_the_browser():
+    with Cluster() as c:
+        env = dict(os.environ, PENN_URL=f"http://127.0.0.1:{c.http}",
+                   PENN_SMTP=f"127.0.0.1:{c.smtp}",
+                   PENN_NODE_MODULES=node_modules())
+        r = subprocess.run(["node", "tests/e2e/ui.mjs"], cwd=SRC, env=env,
+                           capture_output=True, text=True, timeout=900)
+        if r.returncode != 0:
+            raise AssertionError(r.stdout + r.stderr)
+        print("  " + r.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    run(in_the_browser)
