@@ -3,6 +3,7 @@
 dist_man_MANS += \
     man/penn-balancerd.8 \
     man/penn-coordinatord.8 \
+    man/penn-storaged.8 \
     man/pennctl.1 \
     man/penncloud.7 \
     man/penncloud-schema.5 \
