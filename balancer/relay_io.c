@@ -5,8 +5,10 @@
  * first (core.h), until one accepts, each at most once, so that a gateway
  * that has just died costs a client nothing but a moment. It is told the
  * client's address (PROXY v2) and then gets what the client says, byte by
- * byte, and the client what it says. If none accepts, the client is told so
- * in its own protocol.
+ * byte, and the client what it says. A gateway that resets the connection
+ * before either has said anything did not accept either: its kernel did, when
+ * it was already dying. If none accepts, the client is told so in its own
+ * protocol.
  *
  * Nothing is read that cannot be passed on: a side that is LIMIT_BALANCER_QUEUE
  * behind stops the reading of the other. Reads go through one buffer of the
@@ -50,7 +52,7 @@ static const uint8_t moves[] = {
         1 << RELAY_CONNECTING | 1 << RELAY_REFUSING | 1 << RELAY_CLOSING,
     [RELAY_CONNECTING] =
         1 << RELAY_CHOOSING | 1 << RELAY_PASSING | 1 << RELAY_CLOSING,
-    [RELAY_PASSING] = 1 << RELAY_CLOSING,
+    [RELAY_PASSING] = 1 << RELAY_CHOOSING | 1 << RELAY_CLOSING,
     [RELAY_REFUSING] = 1 << RELAY_CLOSING,
     [RELAY_CLOSING] = 0,
 };
@@ -62,6 +64,7 @@ static void move(struct relay *r, enum relay_state to)
 }
 
 static void try_next(struct relay *r);
+static void attempt_failed(struct relay *r, const char *why);
 
 static struct relay_side *other_of(const struct relay_side *side)
 {
@@ -225,8 +228,9 @@ static void on_written(uv_write_t *req, int status)
     struct chunk *chunk = req->data;
     struct relay_side *side = chunk->side, *other = other_of(side);
     free(chunk);
-    if (side->relay->state == RELAY_CLOSING) {
-        return;
+    if (side->relay->state != RELAY_PASSING &&
+        side->relay->state != RELAY_REFUSING) {
+        return; /* its handle is being closed */
     }
     if (status < 0) {
         mark_dead(side);
@@ -280,14 +284,21 @@ static void pass(struct relay_side *side, const char *data, size_t len)
 
 static void on_end(struct relay_side *side, bool broken)
 {
+    struct relay *r = side->relay;
+    if (broken && side == &r->gateway && r->state == RELAY_PASSING &&
+        !r->spoken && !r->client.ended) {
+        (void)uv_read_stop((uv_stream_t *)&r->client.tcp);
+        attempt_failed(r, "reset");
+        return;
+    }
     side->ended = true;
-    note_activity(side->relay);
+    note_activity(r);
     (void)uv_read_stop((uv_stream_t *)&side->tcp);
     if (broken) {
         mark_dead(side);
     }
     begin_shutdown(other_of(side));
-    close_if_finished(side->relay);
+    close_if_finished(r);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -298,6 +309,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         on_end(side, n != UV_EOF);
     } else if (n > 0 && !other->dead && !other->shutting) {
         note_activity(r);
+        r->spoken = true;
         count(r, side == &r->client ? M_BYTES_IN : M_BYTES_OUT, (uint64_t)n);
         pass(other, buf->base, (size_t)n);
     }
@@ -369,7 +381,7 @@ static void on_attempt_closed(uv_handle_t *handle)
 {
     struct relay_side *side = handle->data;
     struct relay *r = side->relay;
-    side->made = false;
+    *side = (struct relay_side){.relay = r};
     if (r->state != RELAY_CLOSING) {
         try_next(r);
     }

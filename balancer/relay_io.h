@@ -38,6 +38,7 @@ struct relay {
     struct peer_key peer;
     bool admitted; /* counted by the server */
     bool counted;  /* at the gateway's place */
+    bool spoken;   /* a byte was passed, either way */
     unsigned place;
     uint64_t tried; /* a bit a place */
     uv_connect_t connect;

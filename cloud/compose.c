@@ -63,7 +63,7 @@ static GMimeObject *make_file(const struct compose_attachment *a)
         g_mime_part_new_with_type(g_mime_content_type_get_media_type(type),
                                   g_mime_content_type_get_media_subtype(type));
     GMimeStream *bytes = g_mime_stream_mem_new_with_buffer(
-        (const char *)a->data.data, a->data.len);
+        a->data.len > 0 ? (const char *)a->data.data : "", a->data.len);
     GMimeDataWrapper *content = g_mime_data_wrapper_new_with_stream(
         bytes, GMIME_CONTENT_ENCODING_DEFAULT);
     g_mime_part_set_content(part, content);
@@ -187,9 +187,9 @@ static bool read_quoted(struct reader *r, char **name)
     return true;
 }
 
-/* Length of the plain text up to one of ENDS, a quoted local part in it taken
- * as a whole. */
-static size_t span(const char *text, const char *ends)
+/* Length of the text up to one of ENDS, what is quoted in it taken as a whole.
+ * False: a quote does not end. */
+static bool span(const char *text, const char *ends, size_t *out)
 {
     size_t i = 0;
     bool quoted = false;
@@ -201,13 +201,16 @@ static size_t span(const char *text, const char *ends)
         else if (!quoted && strchr(ends, text[i]) != NULL)
             break;
     }
-    return i;
+    *out = i;
+    return !quoted;
 }
 
 static bool read_mailbox(struct reader *r, struct compose_mailbox *out)
 {
     struct compose_mailbox m = {NULL, NULL};
-    size_t whole = span(r->at, ",;<");
+    size_t whole;
+    if (!span(r->at, ",;<", &whole))
+        return false;
     const char *after = r->at + whole;
     if (*after == '<' && *r->at == '"') {
         if (!read_quoted(r, &m.name))
@@ -222,8 +225,7 @@ static bool read_mailbox(struct reader *r, struct compose_mailbox *out)
             return false;
         r->at++;
         skip_space(r);
-        whole = span(r->at, ">");
-        if (r->at[whole] != '>')
+        if (!span(r->at, ">", &whole) || r->at[whole] != '>')
             return false;
     }
     m.address = copy(r->arena, r->at, whole);

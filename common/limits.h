@@ -33,9 +33,11 @@
 /* Cluster. */
 #define LIMIT_NODES 64 /* processes of all roles */
 #define LIMIT_TABLETS 4096
-#define LIMIT_STORES 256       /* stores a coordinator remembers (R5) */
-#define LIMIT_REGISTER MIB(16) /* one value of a coordinator's register */
-#define LIMIT_REPLICAS 8       /* members and learners of a tablet */
+#define LIMIT_STORES 256         /* stores a coordinator remembers (R5) */
+#define LIMIT_REGISTER MIB(16)   /* one value of a coordinator's register */
+#define LIMIT_HELD_ANSWERS 4096  /* of a coordinator, until durable */
+#define LIMIT_WATCH_QUEUE MIB(1) /* unsent: no further map until it is less */
+#define LIMIT_REPLICAS 8         /* members and learners of a tablet */
 #define LIMIT_ADDRESS 128
 #define LIMIT_NAME 64
 #define LIMIT_SERVICES 8 /* addresses one node announces */

@@ -133,7 +133,7 @@ static void push_map(struct coordinator *c)
 {
     for (struct client *to = c->clients.first; to != NULL; to = to->next) {
         if (to->watching && to->sent_version < c->published &&
-            c->env->ops->conn_queued(to->conn) < PUSH_QUEUE_MAX) {
+            c->env->ops->conn_queued(to->conn) < LIMIT_WATCH_QUEUE) {
             to->sent_version = c->published;
             c->env->ops->send(to->conn, buf_slice(&c->map_frame));
             c->maps_pushed++;

@@ -9,10 +9,6 @@
 #include "coordinator/probe.h"
 #include "coordinator/register.h"
 
-#define LIMIT_HELD_ANSWERS 4096
-/* Unsent bytes beyond which a watcher is not sent another map. */
-#define PUSH_QUEUE_MAX MIB(1)
-
 /* Who is connected. */
 struct client {
     struct client *next, *prev;

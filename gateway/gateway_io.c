@@ -114,7 +114,7 @@ static void on_store(void *ctx, bool answers)
     if (answers) {
         daemon_ready(g->daemon);
     } else {
-        log_warn(&g->daemon->log, "gateway", "store_silent",
+        log_warn(&g->daemon->log, "gateway", "store-silent",
                  "action=\"not ready until it answers\"");
         daemon_not_ready(g->daemon);
     }
@@ -211,7 +211,7 @@ static void reload(struct daemon *d, const struct config *next)
     struct gatewayd *g = d->state;
     struct err err;
     if (!g->stopping && front_reload(g->front, &err) != ST_OK)
-        log_error(&d->log, "gateway", "certificate_kept", "reason=%s",
+        log_error(&d->log, "gateway", "certificate-kept", "reason=%s",
                   log_quote(slice_of(err.text)));
 }
 

@@ -15,9 +15,13 @@
  * without its END block is not whole; none is ever seen under its final name,
  * because it is synced before it is renamed (file_publish).
  *
- * The writer takes a page of the snapshot, encodes it, and writes it; only
- * when that is done it takes the next, so the loop is never held up for more
- * than a page. The two newest files of a tablet stay.
+ * The writer removes what an earlier one left under the temporary name (one a
+ * tablet, so that crashes never pile files up). Then it takes a page of the
+ * snapshot, encodes it, and writes it; only when that is done it takes the
+ * next, so the loop is never held up for more than a page. It publishes, and
+ * removes the tablet's other files but the newest before it. What fails before
+ * the publishing is told, and leaves those others as they were; what fails
+ * after it only stays until the next time.
  */
 #include "storage/checkpoint_private.h"
 
@@ -28,7 +32,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define KEEP 2
+#define KEEP 1 /* beside the one just published */
 
 struct checkpoint_writer {
     struct checkpoint_job job;
@@ -42,6 +46,8 @@ struct checkpoint_writer {
     bool has_after;
     struct buf config, after_partition, after_row, after_column;
     struct buf out;
+    struct checkpoint_listing others; /* to be removed */
+    enum status status;               /* what done() will be told */
     struct env_io io;
 };
 
@@ -200,23 +206,94 @@ void checkpoint_cancel(struct checkpoint_writer *w)
     free_writer(w);
 }
 
-static void finish(struct checkpoint_writer *w, enum status s)
+static void finish(struct checkpoint_writer *w)
 {
-    if (s == ST_OK) {
-        checkpoint_remove_older(w->job.env, w->folder, w->job.ids.tablet, KEEP);
-    } else {
-        checkpoint_remove_file(w->job.env, w->temporary);
-    }
     struct checkpoint_job job = w->job;
+    enum status s = w->status;
     char name[CHECKPOINT_NAME_MAX];
     memcpy(name, w->name, sizeof(name));
     free_writer(w);
     job.done(job.ctx, s, name);
 }
 
+static void on_cleaned(struct env_io *io, enum status s)
+{
+    (void)s; /* what stays is removed by the next writer */
+    finish(io->data);
+}
+
+static void fail(struct checkpoint_writer *w, enum status s)
+{
+    w->status = s;
+    if (w->file != NULL) {
+        w->job.env->ops->file_close(w->file);
+        w->file = NULL;
+    }
+    w->io.done = on_cleaned;
+    w->job.env->ops->file_remove(w->job.env, w->temporary, &w->io);
+}
+
+static void remove_next(struct checkpoint_writer *w);
+
+static void on_removed(struct env_io *io, enum status s)
+{
+    struct checkpoint_writer *w = io->data;
+    if (s != ST_OK) {
+        log_warn(w->job.env->log, "checkpoint", "remove-failed",
+                 "tablet=%" PRIu32 " status=%s", w->job.ids.tablet,
+                 status_name(s));
+    }
+    remove_next(w);
+}
+
+/* Those of a greater seq, too: they are of a state that was replaced. */
+static void remove_next(struct checkpoint_writer *w)
+{
+    char name[CHECKPOINT_NAME_MAX], path[CHECKPOINT_NAME_MAX];
+    if (w->others.count == 0) {
+        finish(w);
+        return;
+    }
+    w->others.count--;
+    checkpoint_name(w->job.ids.tablet, w->others.seqs[w->others.count], name);
+    join(w->folder, name, path);
+    w->io.done = on_removed;
+    w->job.env->ops->file_remove(w->job.env, path, &w->io);
+}
+
+static void remove_others(struct checkpoint_writer *w)
+{
+    struct checkpoint_listing all = {0};
+    struct env *env = w->job.env;
+    uint64_t own =
+        w->snapshot == NULL ? 0 : state_snapshot_name(w->snapshot).seq;
+    size_t kept = w->snapshot == NULL ? KEEP : 0;
+    if (checkpoint_files(env, w->folder, w->job.ids.tablet, &all) != ST_OK) {
+        finish(w); /* they are removed after the next checkpoint */
+        return;
+    }
+    for (size_t i = 0; i < all.count; i++) {
+        bool before = all.seqs[i] < own;
+        if (w->snapshot != NULL && all.seqs[i] == own) {
+            continue;
+        }
+        if (before && kept < KEEP) {
+            kept++;
+            continue;
+        }
+        w->others.seqs[w->others.count++] = all.seqs[i];
+    }
+    remove_next(w);
+}
+
 static void on_published(struct env_io *io, enum status s)
 {
-    finish(io->data, s);
+    struct checkpoint_writer *w = io->data;
+    if (s != ST_OK) {
+        fail(w, s);
+        return;
+    }
+    remove_others(w);
 }
 
 static void step(struct checkpoint_writer *w)
@@ -250,15 +327,36 @@ static void on_written(struct env_io *io, enum status s)
 {
     struct checkpoint_writer *w = io->data;
     if (s != ST_OK) {
-        finish(w, s);
+        fail(w, s);
         return;
     }
     w->offset += w->out.len;
     step(w);
 }
 
-struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
-                                                struct state_snapshot *p)
+/* The temporary name is free. */
+static void on_free(struct env_io *io, enum status s)
+{
+    struct checkpoint_writer *w = io->data;
+    struct env *env = w->job.env;
+    if (w->snapshot == NULL) {
+        remove_others(w);
+        return;
+    }
+    if (s == ST_OK || s == ST_NOT_FOUND) {
+        s = env->ops->file_open(env, w->temporary, ENV_CREATE | ENV_EXCL,
+                                &w->file);
+    }
+    if (s != ST_OK) {
+        fail(w, s);
+        return;
+    }
+    w->io.done = on_written;
+    step(w);
+}
+
+static struct checkpoint_writer *start(const struct checkpoint_job *j,
+                                       struct state_snapshot *p)
 {
     struct checkpoint_writer *w = xcalloc(1, sizeof(*w));
     char temporary[CHECKPOINT_NAME_MAX];
@@ -267,22 +365,28 @@ struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
     w->snapshot = p;
     buf_put_slice(&w->config, j->config);
     (void)snprintf(w->folder, sizeof(w->folder), "%s", j->folder);
-    checkpoint_name(j->ids.tablet, state_snapshot_name(p).seq, w->name);
-    (void)snprintf(temporary, sizeof(temporary), "%.100s.tmp", w->name);
-    join(w->folder, w->name, w->final);
+    (void)snprintf(temporary, sizeof(temporary), "t%08" PRIu32 ".tmp",
+                   j->ids.tablet);
     join(w->folder, temporary, w->temporary);
-    env_random(j->env, &w->seed, sizeof(w->seed));
-    w->io.done = on_written;
-    w->io.data = w;
-    enum status s =
-        j->env->ops->file_open(j->env, w->temporary, ENV_CREATE, &w->file);
-    if (s == ST_OK) {
-        step(w);
-        return w;
+    if (p != NULL) {
+        checkpoint_name(j->ids.tablet, state_snapshot_name(p).seq, w->name);
+        join(w->folder, w->name, w->final);
     }
-    /* Publishing what is not there fails, on the loop, as it must. */
-    w->file = NULL;
-    w->io.done = on_published;
-    j->env->ops->file_publish(j->env, w->temporary, w->final, &w->io);
+    env_random(j->env, &w->seed, sizeof(w->seed));
+    w->io.done = on_free;
+    w->io.data = w;
+    j->env->ops->file_remove(j->env, w->temporary, &w->io);
     return w;
+}
+
+struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
+                                                struct state_snapshot *p)
+{
+    assert(p != NULL);
+    return start(j, p);
+}
+
+struct checkpoint_writer *checkpoint_remove(const struct checkpoint_job *j)
+{
+    return start(j, NULL);
 }

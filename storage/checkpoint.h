@@ -28,17 +28,22 @@ struct checkpoint_job {
     const char *folder; /* in the data directory, e.g. "shard-00" */
     struct checkpoint_ids ids;
     struct slice config; /* the caller's bytes, copied */
-    /* On the loop, once. ST_OK: FILE (without the folder) is on disk under
-     * its name, and older ones are being removed, all but the one before it.
-     * Else nothing has changed; ST_NO_SPACE may be tried again. */
+    /* On the loop, once, when nothing is under way any more. ST_OK: FILE
+     * (without the folder) is on disk under its name, and of the tablet's
+     * others only the newest before it is left. Else the others are as they
+     * were, and FILE may be there, whole, or not; ST_NO_SPACE may be tried
+     * again. */
     void (*done)(void *ctx, enum status s, const char *file);
     void *ctx;
 };
 
 /* Begins; the snapshot is the writer's from here on, and freed by it. The
- * writer frees itself after done(). */
+ * writer is gone when done() is called. One a tablet at a time. */
 struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
                                                 struct state_snapshot *p);
+/* Removes all of a tablet's checkpoints, after WAL_DROP: done() comes as for
+ * writing, FILE being ""; the job's config is not used. */
+struct checkpoint_writer *checkpoint_remove(const struct checkpoint_job *j);
 /* Frees at once, as a crash would; done() is not called. Only when the env is
  * gone. A writer that runs is not stopped: what it publishes is true. */
 void checkpoint_cancel(struct checkpoint_writer *w);
@@ -49,7 +54,11 @@ struct checkpoint_info {
     struct name applied;            /* name of the last entry in it */
     uint64_t cells;
     struct id128 digest;
-    bool older; /* a newer one was damaged */
+    bool older; /* a newer one was damaged ... */
+    /* ... of this seq: all up to it had been committed here. If the log does
+     * not reach that far the replica has less than it acknowledged, and counts
+     * as damaged (R16). */
+    uint64_t newest_seq;
 };
 
 /* Loads the newest valid checkpoint of ids->tablet into *STATE (new, the
@@ -63,12 +72,10 @@ enum status checkpoint_load(struct env *env, const char *folder,
                             struct checkpoint_info *info,
                             struct err *err) MUST_CHECK;
 
-/* The tablets that have a checkpoint in FOLDER, ascending; at most MAX. And
- * removes temporary files that a crash left. Blocks: for start-up. */
+/* The tablets that have a checkpoint in FOLDER, ascending; at most MAX.
+ * Blocks: for start-up. */
 enum status checkpoint_list(struct env *env, const char *folder,
                             uint32_t *tablets, size_t max,
                             size_t *count) MUST_CHECK;
-/* Removes all of a tablet's checkpoints, after WAL_DROP. */
-void checkpoint_remove(struct env *env, const char *folder, uint32_t tablet);
 
 #endif

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define FILES_MAX 64
-
 struct reader {
     struct env *env;
     struct env_file *file;
@@ -35,6 +33,9 @@ static enum status read_exactly(struct reader *r, size_t len)
     buf_clear(&r->bytes);
     uint8_t *to = buf_reserve(&r->bytes, len);
     enum status s = r->env->ops->file_read(r->file, r->offset, to, len, &got);
+    if (s == ST_IO) {
+        return corrupt(r, status_text(s)); /* a bad sector is damage, too */
+    }
     if (s != ST_OK) {
         return err_set(r->err, s, "%s: at %" PRIu64 ": %s", r->path, r->offset,
                        status_text(s));
@@ -69,6 +70,24 @@ static enum status check_ids(struct reader *r, struct cursor *c,
                                                 : corrupt(r, "bad head");
 }
 
+/* True if the head that begins r->bytes is one of ours but for its format: so
+ * it is rotten, not of a newer version. */
+static bool flipped_format(struct reader *r)
+{
+    struct cursor c = cursor_of(slice_make(r->bytes.data + 20, 4));
+    size_t all = CHECKPOINT_HEAD + (size_t)cursor_u32(&c);
+    if (all > CHECKPOINT_HEAD + CHECKPOINT_CONFIG_MAX ||
+        read_exactly(r, all + 8) != ST_OK) {
+        return false;
+    }
+    uint8_t *format = r->bytes.data + 8;
+    for (size_t i = 0; i < 4; i++) {
+        format[i] = (uint8_t)(CHECKPOINT_FORMAT >> (8 * i));
+    }
+    c = cursor_of(slice_make(r->bytes.data + all, 8));
+    return cursor_u64(&c) == XXH3_64bits(r->bytes.data, all);
+}
+
 static enum status read_head(struct reader *r, const struct checkpoint_ids *ids,
                              struct buf *config, struct checkpoint_info *info)
 {
@@ -82,11 +101,14 @@ static enum status read_head(struct reader *r, const struct checkpoint_ids *ids,
         return corrupt(r, "is no checkpoint");
     }
     uint32_t format = cursor_u32(&c);
-    if (format > CHECKPOINT_FORMAT) {
+    if (format > CHECKPOINT_FORMAT && !flipped_format(r)) {
         return err_set(r->err, ST_VERSION,
                        "%s: has format %" PRIu32 ", this version reads up to "
                        "%u",
                        r->path, format, CHECKPOINT_FORMAT);
+    }
+    if (format != CHECKPOINT_FORMAT) {
+        return corrupt(r, "bad head");
     }
     s = check_ids(r, &c, ids, &config_len);
     if (s != ST_OK) {
@@ -227,26 +249,32 @@ static enum status load_file(struct reader *r, const struct checkpoint_ids *ids,
 
 /* ---- which files there are ---- */
 
-struct listing {
-    uint32_t tablet;
-    uint64_t seqs[FILES_MAX]; /* descending */
-    size_t count;
-};
-
 static void list_one(void *ctx, const char *name)
 {
-    struct listing *l = ctx;
+    struct checkpoint_listing *l = ctx;
     uint32_t tablet;
     uint64_t seq;
     if (!checkpoint_parse_name(name, &tablet, &seq) || tablet != l->tablet) {
         return;
     }
-    size_t at = l->count < FILES_MAX ? l->count++ : FILES_MAX - 1;
+    size_t at =
+        l->count < CHECKPOINT_FILES_MAX ? l->count++ : CHECKPOINT_FILES_MAX - 1;
     while (at > 0 && l->seqs[at - 1] < seq) {
         l->seqs[at] = l->seqs[at - 1];
         at--;
     }
     l->seqs[at] = seq;
+}
+
+enum status checkpoint_files(struct env *env, const char *folder,
+                             uint32_t tablet, struct checkpoint_listing *out)
+{
+    struct checkpoint_listing l = {.tablet = tablet};
+    enum status s = env->ops->dir_list(env, folder, list_one, &l);
+    if (s == ST_OK) {
+        *out = l;
+    }
+    return s;
 }
 
 static void path_of(const char *folder, const char *name, char *out)
@@ -260,8 +288,8 @@ enum status checkpoint_load(struct env *env, const char *folder,
                             struct state **state, struct buf *config,
                             struct checkpoint_info *info, struct err *err)
 {
-    struct listing l = {.tablet = ids->tablet};
-    enum status s = env->ops->dir_list(env, folder, list_one, &l);
+    struct checkpoint_listing l = {0};
+    enum status s = checkpoint_files(env, folder, ids->tablet, &l);
     if (s != ST_OK) {
         return err_set(err, s, "%s: %s", folder, status_text(s));
     }
@@ -274,6 +302,7 @@ enum status checkpoint_load(struct env *env, const char *folder,
         path_of(folder, info->file, path);
         struct reader r = {.env = env, .path = path, .err = &why};
         s = load_file(&r, ids, state, config, info);
+        info->newest_seq = l.seqs[0];
         if (s == ST_OK) {
             return ST_OK;
         }
@@ -288,54 +317,12 @@ enum status checkpoint_load(struct env *env, const char *folder,
     return s;
 }
 
-/* ---- listing and removing ---- */
-
-static void on_removed(struct env_io *io, enum status s)
-{
-    (void)s; /* what stays is removed at the next start */
-    free(io);
-}
-
-void checkpoint_remove_file(struct env *env, const char *path)
-{
-    struct env_io *io = xcalloc(1, sizeof(*io));
-    io->done = on_removed;
-    env->ops->file_remove(env, path, io);
-}
-
-static void remove_file(struct env *env, const char *folder, const char *name)
-{
-    char path[CHECKPOINT_NAME_MAX];
-    path_of(folder, name, path);
-    checkpoint_remove_file(env, path);
-}
-
-void checkpoint_remove_older(struct env *env, const char *folder,
-                             uint32_t tablet, size_t keep)
-{
-    struct listing l = {.tablet = tablet};
-    if (env->ops->dir_list(env, folder, list_one, &l) != ST_OK) {
-        return; /* tried again after the next checkpoint */
-    }
-    for (size_t i = keep; i < l.count; i++) {
-        char name[CHECKPOINT_NAME_MAX];
-        checkpoint_name(tablet, l.seqs[i], name);
-        remove_file(env, folder, name);
-    }
-}
-
-void checkpoint_remove(struct env *env, const char *folder, uint32_t tablet)
-{
-    checkpoint_remove_older(env, folder, tablet, 0);
-}
+/* ---- all tablets ---- */
 
 struct tablets {
-    struct env *env;
-    const char *folder;
     uint32_t *out;
     size_t max, count;
     bool too_many;
-    struct buf stale; /* names of temporary files, each with its NUL */
 };
 
 static void list_tablet(void *ctx, const char *name)
@@ -343,11 +330,6 @@ static void list_tablet(void *ctx, const char *name)
     struct tablets *t = ctx;
     uint32_t tablet;
     uint64_t seq;
-    size_t len = strlen(name);
-    if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) {
-        buf_put(&t->stale, name, len + 1);
-        return;
-    }
     if (!checkpoint_parse_name(name, &tablet, &seq)) {
         return;
     }
@@ -370,15 +352,8 @@ static void list_tablet(void *ctx, const char *name)
 enum status checkpoint_list(struct env *env, const char *folder,
                             uint32_t *tablets, size_t max, size_t *count)
 {
-    struct tablets t = {
-        .env = env, .folder = folder, .out = tablets, .max = max};
+    struct tablets t = {.out = tablets, .max = max};
     enum status s = env->ops->dir_list(env, folder, list_tablet, &t);
-    for (size_t at = 0; s == ST_OK && at < t.stale.len;) {
-        const char *name = (const char *)t.stale.data + at;
-        remove_file(env, folder, name);
-        at += strlen(name) + 1;
-    }
-    buf_free(&t.stale);
     if (s == ST_OK && t.too_many) {
         s = ST_TOO_MANY;
     }

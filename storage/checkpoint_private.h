@@ -24,10 +24,17 @@ void checkpoint_name(uint32_t tablet, uint64_t seq, char *out);
 bool checkpoint_parse_name(const char *name, uint32_t *tablet, uint64_t *seq);
 uint64_t checkpoint_sum(uint32_t kind, struct slice contents, uint64_t offset,
                         uint64_t seed);
-/* Removes PATH; if that fails, it stays until the next start. */
-void checkpoint_remove_file(struct env *env, const char *path);
-/* Removes all but the KEEP newest files of TABLET. */
-void checkpoint_remove_older(struct env *env, const char *folder,
-                             uint32_t tablet, size_t keep);
+
+/* The files of one tablet, the newest first. More than that many are never
+ * there: each writer leaves two. */
+#define CHECKPOINT_FILES_MAX 64
+struct checkpoint_listing {
+    uint32_t tablet;
+    uint64_t seqs[CHECKPOINT_FILES_MAX];
+    size_t count;
+};
+enum status checkpoint_files(struct env *env, const char *folder,
+                             uint32_t tablet,
+                             struct checkpoint_listing *out) MUST_CHECK;
 
 #endif

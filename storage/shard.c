@@ -275,6 +275,7 @@ static enum status load_one(struct shard *s, uint32_t id, struct err *err)
     }
     struct tablet *t = shard_add_tablet(s, id, state);
     t->condemned = damaged;
+    t->known = info.newest_seq;
     struct arena a = {0};
     struct cursor c = cursor_of(buf_slice(&config));
     struct tablet_config cfg;
@@ -338,7 +339,11 @@ static enum status open_log(struct shard *s, struct err *err)
      * bridges it is whole but for its end, and the end cannot be told. */
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
-        replica_recovered(t->core, t->condemned || report.damage_count > 0);
+        struct tablet_report had;
+        replica_report(t->core, &had);
+        bool less = had.last.seq < t->known;
+        replica_recovered(t->core,
+                          t->condemned || less || report.damage_count > 0);
         shard_hook_state(s, t);
     }
     return ST_OK;

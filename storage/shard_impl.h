@@ -35,6 +35,7 @@ struct tablet {
     struct fetch *fetch;
     bool installing; /* the writer writes a fetched snapshot */
     bool condemned;  /* recovery: its chain of names broke (R16) */
+    uint64_t known;  /* recovery: a damaged checkpoint ended with this seq */
     bool seen;       /* recovery: has a checkpoint or a record */
 };
 

@@ -54,6 +54,21 @@ static void get_id(struct cursor *c, struct id128 *out)
     }
 }
 
+/* True if TEXT is one of ours but for its format: no newer version made it. */
+static bool rotten_format(struct slice text)
+{
+    uint8_t ours[STORE_BYTES];
+    if (text.len != STORE_BYTES) {
+        return false;
+    }
+    memcpy(ours, text.data, STORE_BYTES);
+    for (size_t i = 0; i < 4; i++) {
+        ours[8 + i] = (uint8_t)(STORE_FORMAT >> (8 * i));
+    }
+    struct cursor c = cursor_of(slice_make(ours + STORE_BYTES - 8, 8));
+    return cursor_u64(&c) == XXH3_64bits(ours, STORE_BYTES - 8);
+}
+
 /* ST_CORRUPT: not a whole store file; ST_VERSION: a newer format. */
 static enum status decode(struct slice text, struct store *out,
                           uint32_t *format)
@@ -65,7 +80,7 @@ static enum status decode(struct slice text, struct store *out,
     }
     *format = cursor_u32(&c);
     if (*format > STORE_FORMAT) {
-        return ST_VERSION;
+        return rotten_format(text) ? ST_CORRUPT : ST_VERSION;
     }
     out->node = cursor_u32(&c);
     out->shards = cursor_u32(&c);
@@ -91,11 +106,13 @@ static enum status read_file(struct env *env, const char *name,
     uint8_t text[STORE_BYTES + 1];
     size_t got = 0;
     uint32_t format = 0;
-    enum status s = env->ops->file_open(env, name, ENV_READONLY, &f);
+    enum status s =
+        env->ops->file_open(env, name, ENV_READONLY | ENV_MEDIUM, &f);
     if (s != ST_OK) {
         return s;
     }
     s = env->ops->file_read(f, 0, text, sizeof(text), &got);
+    s = s == ST_IO ? ST_CORRUPT : s; /* a bad sector; there is the copy */
     env->ops->file_close(f);
     if (s == ST_OK) {
         s = decode(slice_make(text, got), out, &format);
@@ -128,6 +145,9 @@ static enum status read_both(struct env *env, struct store *out,
             return s;
         }
         missing = missing && s == ST_NOT_FOUND;
+        if (s == ST_CORRUPT) {
+            log_error(env->log, "store", "damaged", "file=%s", files[i]);
+        }
         if (s != ST_OK && s != ST_NOT_FOUND && s != ST_CORRUPT) {
             return err_set(err, s, "%s: %s", files[i], status_text(s));
         }

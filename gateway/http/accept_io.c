@@ -90,7 +90,7 @@ static void read_proxy(struct http_acceptor *a, int fd)
     if (s == ST_MORE)
         return;
     if (s == ST_INVALID)
-        log_warn(a->options.log, "http", "bad_proxy_header",
+        log_warn(a->options.log, "http", "bad-proxy-header",
                  "action=\"connection closed\"");
     (void)epoll_ctl(a->epoll, EPOLL_CTL_DEL, fd, NULL);
     if (s != ST_OK || recv(fd, bytes, p.length, 0) != (ssize_t)p.length) {
@@ -135,7 +135,7 @@ static void take(struct http_acceptor *a, unsigned listener, int fd,
 
 static void on_no_descriptors(struct http_acceptor *a, int listener)
 {
-    log_warn(a->options.log, "http", "no_descriptors",
+    log_warn(a->options.log, "http", "no-descriptors",
              "action=\"connection refused\"");
     close(a->reserve);
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

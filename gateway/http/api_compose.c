@@ -150,40 +150,62 @@ static bool take_files(struct writing *w)
 
 /* ---- threads ---- */
 
-static void take_references(struct writing *w, const cJSON *header)
+static void put_references(struct writing *w, const cJSON *list)
 {
-    const char *id = cJSON_GetStringValue(
-        cJSON_GetObjectItemCaseSensitive(header, "message_id"));
-    if (id == NULL || id[0] == '\0')
-        return;
-    const cJSON *old = cJSON_GetObjectItemCaseSensitive(header, "references");
-    int count = cJSON_GetArraySize(old), skip = count > 20 ? count - 20 : 0;
+    int count = cJSON_GetArraySize(list), skip = count > 20 ? count - 20 : 0;
     w->references.max = KIB(16);
     for (int i = skip; i < count; i++) {
-        const char *one = cJSON_GetStringValue(cJSON_GetArrayItem(old, i));
+        const char *one = cJSON_GetStringValue(cJSON_GetArrayItem(list, i));
         if (one != NULL && http_text_is_line(one))
-            buf_printf(&w->references, "<%s> ", one);
+            buf_printf(&w->references, "%s<%s>", i == skip ? "" : " ", one);
     }
-    buf_printf(&w->references, "<%s>", id);
-    if (w->references.full || !http_text_is_line(id))
+}
+
+/* The new mail's thread: it answers message ID, which has LIST behind it. */
+static void set_thread(struct writing *w, const cJSON *list, const char *id,
+                       bool add)
+{
+    if (id == NULL || id[0] == '\0' || !http_text_is_line(id))
         return;
-    w->mail.references = buf_cstr(&w->references);
+    put_references(w, list);
+    if (add)
+        buf_printf(&w->references, "%s<%s>", w->references.len > 0 ? " " : "",
+                   id);
+    if (w->references.full)
+        return;
+    w->mail.references =
+        w->references.len > 0 ? buf_cstr(&w->references) : NULL;
     w->mail.in_reply_to = arena_copy(&w->call->req->arena, id, strlen(id) + 1);
 }
 
-/* Member "in_reply_to": uid of one of the writer's own messages. */
+/* From the header of the mail that is answered, or of the draft that is taken
+ * up again, which has the fields already. */
+static void take_thread(struct writing *w, const cJSON *header, bool is_draft)
+{
+    const char *member = is_draft ? "in_reply_to" : "message_id";
+    set_thread(
+        w, cJSON_GetObjectItemCaseSensitive(header, "references"),
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(header, member)),
+        !is_draft);
+}
+
+/* Members "in_reply_to" and "draft": uids of the writer's own messages. */
 static bool take_answered(struct writing *w)
 {
     struct http_call *c = w->call;
-    const char *uid = http_json_text(c, w->json, "in_reply_to", 64, "");
-    if (uid == NULL)
+    const char *answered = http_json_text(c, w->json, "in_reply_to", 64, "");
+    const char *draft =
+        answered == NULL ? NULL : http_json_text(c, w->json, "draft", 64, "");
+    if (draft == NULL)
         return false;
+    bool is_draft = answered[0] == '\0';
+    const char *uid = is_draft ? draft : answered;
     if (uid[0] == '\0')
         return true;
     struct mailbox_message m = {0};
     enum status s =
         mailbox_get(&c->op, c->account.username, uid, &c->req->arena, &m);
-    /* The mail may have been deleted meanwhile: it is answered all the same. */
+    /* It may have been deleted meanwhile: the mail goes out all the same. */
     if (s == ST_NOT_FOUND)
         return true;
     if (s != ST_OK) {
@@ -191,8 +213,9 @@ static bool take_answered(struct writing *w)
         return false;
     }
     cJSON *header = cJSON_Parse(buf_cstr(&m.header));
-    take_references(w, header);
-    snprintf(w->answers, sizeof(w->answers), "%s", m.entry.uid);
+    take_thread(w, header, is_draft);
+    if (!is_draft)
+        snprintf(w->answers, sizeof(w->answers), "%s", m.entry.uid);
     cJSON_Delete(header);
     buf_free(&m.header);
     return true;
@@ -365,7 +388,7 @@ static enum status deliver(struct writing *w, struct slice head,
     if (s == ST_OK && together)
         snprintf(copy, ULID_SIZE, "%s", w->to[w->to_count].uid);
     else if (s == ST_OK && deliver_own(w, "sent", copy) != ST_OK)
-        log_warn(http_app_options(w->call->app)->log, "http", "no_sent_copy",
+        log_warn(http_app_options(w->call->app)->log, "http", "no-sent-copy",
                  "message_id=%s", w->message_id);
     return s;
 }
@@ -386,7 +409,7 @@ static void tidy_up(struct writing *w)
         s = s == ST_OK && gone != ST_NOT_FOUND ? gone : s;
     }
     if (s != ST_OK)
-        log_warn(http_app_options(c->app)->log, "http", "after_send",
+        log_warn(http_app_options(c->app)->log, "http", "after-send",
                  "status=%s", status_name(s));
 }
 

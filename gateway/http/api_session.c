@@ -154,7 +154,7 @@ static void log_in(struct http_call *c, const char *name, const char *password)
     const char *old = http_request_cookie(c->req, HTTP_COOKIE);
     /* If it cannot be ended now, it ends by its age. */
     if (old != NULL && session_end(&c->op, slice_of(old)) != ST_OK)
-        log_debug(http_app_options(c->app)->log, "http", "old_session_left",
+        log_debug(http_app_options(c->app)->log, "http", "old-session-left",
                   "user=%s", a.username);
     enter(c, &a, 200);
 }

@@ -103,7 +103,7 @@ void http_call_fail(struct http_call *c, enum status s)
 {
     enum http_error e = http_error_of(s);
     if (http_error_status(e) >= 500 && s != ST_BOUND)
-        log_warn(c->app->options.log, "http", "call_failed",
+        log_warn(c->app->options.log, "http", "call-failed",
                  "path=%s status=%s", log_quote(slice_of(c->req->path)),
                  status_name(s));
     http_response_error(c->res, e, NULL);

@@ -33,7 +33,7 @@ struct http_server {
     struct MHD_Daemon *daemons[HTTP_LISTENERS];
     struct http_tls *tls;
     struct http_acceptor *acceptor;
-    uint16_t port;
+    uint16_t port, tls_port;
 };
 
 static void on_connection(void *port, struct MHD_Connection *c, void **context,
@@ -108,12 +108,14 @@ static enum status start_tls(struct http_server *s, struct err *err)
         return status;
     s->ports[1].tls = s->tls;
     struct MHD_OptionItem items[] = {
-        {MHD_OPTION_HTTPS_CERT_CALLBACK, (intptr_t)http_tls_choose, NULL},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)http_tls_choose},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)HTTP_TLS_PRIORITIES},
         {MHD_OPTION_END, 0, NULL},
     };
     s->daemons[1] = start_daemon(&s->ports[1], MHD_USE_TLS, items);
-    return s->daemons[1] == NULL ? ST_NO_MEMORY : ST_OK;
+    return s->daemons[1] == NULL ? err_set(err, ST_NO_MEMORY, "https: %s",
+                                           status_text(ST_NO_MEMORY))
+                                 : ST_OK;
 }
 
 static bool wants_tls(const struct http_server *s)
@@ -143,6 +145,7 @@ static enum status start_acceptor(struct http_server *s, struct err *err)
             close(o.listeners[0]);
             return status;
         }
+        s->tls_port = address_bound_port(o.listeners[1]);
     }
     status = http_acceptor_start(&o, &s->acceptor);
     return status == ST_OK ? ST_OK : err_set(err, status, "http: cannot start");
@@ -201,6 +204,11 @@ enum status http_server_start(const struct http_server_options *o,
 uint16_t http_server_port(const struct http_server *s)
 {
     return s->port;
+}
+
+uint16_t http_server_tls_port(const struct http_server *s)
+{
+    return s->tls_port;
 }
 
 unsigned http_server_connections(struct http_server *s)

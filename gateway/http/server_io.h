@@ -35,6 +35,7 @@ enum status http_server_start(const struct http_server_options *o,
                               struct err *err) MUST_CHECK;
 /* Port it listens on (for tests that ask for port 0). */
 uint16_t http_server_port(const struct http_server *s);
+uint16_t http_server_tls_port(const struct http_server *s);
 unsigned http_server_connections(struct http_server *s);
 /* Reads certificate and key anew for connections from now on; on failure the
  * old ones stay. */

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <gnutls/gnutls.h>
 #include <microhttpd.h>
@@ -49,6 +50,28 @@ static int load_key(struct pair *p, const char *file)
     return e;
 }
 
+/* A key that is not the certificate's would fail each handshake. */
+static int check_match(const struct pair *p)
+{
+    unsigned char ids[2][32];
+    size_t sizes[2] = {sizeof(ids[0]), sizeof(ids[1])};
+    gnutls_pubkey_t public;
+    int e = gnutls_pubkey_init(&public);
+    if (e < 0)
+        return e;
+    e = gnutls_pubkey_import_privkey(public, p->key, 0, 0);
+    if (e >= 0)
+        e = gnutls_pubkey_get_key_id(public, GNUTLS_KEYID_USE_SHA256, ids[0],
+                                     &sizes[0]);
+    if (e >= 0)
+        e = gnutls_pubkey_get_key_id(
+            p->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256, ids[1], &sizes[1]);
+    gnutls_pubkey_deinit(public);
+    if (e >= 0 && memcmp(ids[0], ids[1], sizes[0]) != 0)
+        e = GNUTLS_E_CERTIFICATE_KEY_MISMATCH;
+    return e;
+}
+
 static enum status load_pair(const char *certificate, const char *key,
                              struct pair **out, struct err *err)
 {
@@ -64,6 +87,8 @@ static enum status load_pair(const char *certificate, const char *key,
     }
     p->length = length;
     e = load_key(p, key);
+    if (e >= 0)
+        e = check_match(p);
     if (e < 0) {
         free_pair(p);
         return err_set(err, ST_CONFIG, "%s: %s", key, gnutls_strerror(e));

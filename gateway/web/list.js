@@ -115,6 +115,16 @@ class MessageList {
     this.mark(this.page.uid, false);
     this.drawFoot();
     this.drawHead();
+    this.fill();
+  }
+
+  // The observer tells only of changes: an end that was in sight and still is
+  // must be asked for.
+  fill() {
+    requestAnimationFrame(() => {
+      const seen = this.foot.getBoundingClientRect().top < this.scroll.getBoundingClientRect().bottom + 600;
+      if (seen) this.more();
+    });
   }
 
   drawFoot() {
@@ -173,6 +183,7 @@ class MessageList {
       this.page.fail(e);
     }
     this.busy = false;
+    if (folder !== this.page.folder || before !== this.next) this.fill();
   }
 
   // Reads the newest page anew and joins it with what is known below it.

@@ -31,3 +31,13 @@ check_PROGRAMS += unit_http_api
 unit_http_api_SOURCES = tests/unit/test_http_api.c $(HTTP_FIXTURE)
 unit_http_api_LDADD = $(HTTP_LIBS) $(UNIT_LIBS)
 TESTS += unit_http_api
+
+check_PROGRAMS += unit_http_tls
+unit_http_tls_SOURCES = tests/unit/test_http_tls.c $(HTTP_FIXTURE)
+unit_http_tls_LDADD = $(HTTP_LIBS) $(UNIT_LIBS) $(CURL_LIBS)
+TESTS += unit_http_tls
+
+check_PROGRAMS += unit_compose
+unit_compose_SOURCES = tests/unit/test_compose.c $(CLOUD_FIXTURE)
+unit_compose_LDADD = $(CLOUD_UNIT_LIBS)
+TESTS += unit_compose

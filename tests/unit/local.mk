@@ -6,14 +6,7 @@ include tests/unit/kv.mk
 include tests/unit/cloud.mk
 include tests/unit/coordinator.mk
 include tests/unit/http.mk
-check_PROGRAMS += unit_tree
-unit_tree_SOURCES = tests/unit/test_tree.c
-unit_tree_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
-TESTS += unit_tree
-check_PROGRAMS += unit_state
-unit_state_SOURCES = tests/unit/test_state.c
-unit_state_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
-TESTS += unit_state
+include tests/unit/engine.mk
 
 
 
@@ -55,10 +48,6 @@ unit_relay_SOURCES = tests/unit/test_relay.c
 unit_relay_LDADD = libbalancer.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
     $(XXHASH_LIBS) $(CJSON_LIBS)
 TESTS += unit_relay
-check_PROGRAMS += unit_wal
-unit_wal_SOURCES = tests/unit/test_wal.c
-unit_wal_LDADD = libstorage.a libsim.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
-TESTS += unit_wal
 
 
 check_PROGRAMS += unit_watch

@@ -501,6 +501,35 @@ START_TEST(drafts_are_kept_and_replaced)
 }
 END_TEST
 
+/* An answer that was a draft for a while is an answer still. */
+START_TEST(drafts_stay_in_their_thread)
+{
+    struct reply r;
+    char uid[27], json[256], draft[27];
+    web_deliver(&web, "demo",
+                "Message-ID: <one@x.test>\r\nReferences: <zero@x.test>\r\n"
+                "Subject: x\r\n\r\ny\r\n",
+                uid);
+    snprintf(json, sizeof(json), "{\"text\":\"a\",\"in_reply_to\":\"%s\"}",
+             uid);
+    browser_call(&demo, "POST", "/api/mail/drafts", json, &r);
+    snprintf(draft, sizeof(draft), "%s", text_of(r.json, "uid"));
+    reply_free(&r);
+    snprintf(json, sizeof(json),
+             "{\"to\":\"alice@penncloud.test\",\"draft\":\"%s\"}", draft);
+    expect(&demo, "POST", "/api/mail/messages", json, 201, NULL);
+    ck_assert_int_eq(total_of(&demo, "drafts", "total"), 0);
+    uid_of(&alice, "inbox", 0, uid);
+    get(&alice, uid, "", &r);
+    ck_assert_str_eq(text_of(r.json, "in_reply_to"), "one@x.test");
+    const cJSON *list = cJSON_GetObjectItem(r.json, "references");
+    ck_assert_int_eq(cJSON_GetArraySize(list), 2);
+    ck_assert_str_eq(cJSON_GetArrayItem(list, 0)->valuestring, "zero@x.test");
+    ck_assert_str_eq(cJSON_GetArrayItem(list, 1)->valuestring, "one@x.test");
+    reply_free(&r);
+}
+END_TEST
+
 static const char *const bad_actions[] = {
     "{}",
     "{\"uids\":[],\"action\":\"read\"}",
@@ -664,6 +693,7 @@ int main(void)
     tcase_add_test(t, hostile_html_and_types);
     tcase_add_test(t, lists_go_on_by_cursor);
     tcase_add_test(t, drafts_are_kept_and_replaced);
+    tcase_add_test(t, drafts_stay_in_their_thread);
     tcase_add_loop_test(t, bad_actions_are_refused, 0, COUNT(bad_actions));
     tcase_add_test(t, a_silent_store_is_told);
     tcase_add_loop_test(t, a_send_is_done_once_or_not, 0, 3);

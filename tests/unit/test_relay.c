@@ -365,6 +365,49 @@ START_TEST(refused_then_next)
 }
 END_TEST
 
+/* A dying gateway: its kernel has accepted, but nobody will. As long as
+ * nothing was said, the client is served by another. */
+START_TEST(reset_before_a_word)
+{
+    struct fixture f;
+    prepare(&f);
+    launch(&f, 2);
+    int c = dial(&f, SERVICE_SMTP);
+    int first = wait_any(&f);
+    close(f.gateways[first]); /* with the connection in its queue */
+    f.gateways[first] = -1;
+    int g = accept_at(&f, 1 - first, NULL);
+    say(g, "220 hello\r\n");
+    expect(c, "220 hello\r\n");
+    say(c, "QUIT\r\n");
+    expect(g, "QUIT\r\n");
+    ck_assert_int_eq((int)metrics_get(f.metrics, M_GATEWAY_REFUSED), 1);
+    close(c);
+    close(g);
+    finish(&f);
+}
+END_TEST
+
+/* Once something was said it cannot be said again elsewhere. */
+START_TEST(reset_after_a_word)
+{
+    struct fixture f;
+    prepare(&f);
+    launch(&f, 2);
+    int c = dial(&f, SERVICE_HTTP);
+    int first = wait_any(&f);
+    say(c, "POST /");
+    wait_metric(&f, M_BYTES_IN, 6);
+    close(f.gateways[first]);
+    f.gateways[first] = -1;
+    expect_closed(c);
+    struct pollfd p = {f.gateways[1 - first], POLLIN, 0};
+    ck_assert_int_eq(poll(&p, 1, 0), 0);
+    close(c);
+    finish(&f);
+}
+END_TEST
+
 /* A gateway that does not answer: its listening queue is full. */
 START_TEST(silent_then_next)
 {
@@ -734,6 +777,8 @@ int main(void)
     tcase_add_test(tc, without_proxy_header);
     tcase_add_loop_test(tc, half_closed_each_way, 0, 2);
     tcase_add_test(tc, refused_then_next);
+    tcase_add_test(tc, reset_before_a_word);
+    tcase_add_test(tc, reset_after_a_word);
     tcase_add_test(tc, silent_then_next);
     tcase_add_loop_test(tc, nobody_there, 0, 3);
     tcase_add_test(tc, bulk_both_ways);

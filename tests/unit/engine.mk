@@ -1,0 +1,14 @@
+# The store's engine: tree, state, log, checkpoints, data directory.
+ENGINE_UNIT = libstorage.a libsim.a libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
+check_PROGRAMS += unit_tree unit_state unit_wal unit_checkpoint unit_store
+unit_tree_SOURCES = tests/unit/test_tree.c
+unit_tree_LDADD = $(ENGINE_UNIT)
+unit_state_SOURCES = tests/unit/test_state.c
+unit_state_LDADD = $(ENGINE_UNIT)
+unit_wal_SOURCES = tests/unit/test_wal.c
+unit_wal_LDADD = $(ENGINE_UNIT)
+unit_checkpoint_SOURCES = tests/unit/test_checkpoint.c
+unit_checkpoint_LDADD = $(ENGINE_UNIT)
+unit_store_SOURCES = tests/unit/test_store.c
+unit_store_LDADD = $(ENGINE_UNIT)
+TESTS += unit_tree unit_state unit_wal unit_checkpoint unit_store
