@@ -48,6 +48,7 @@ struct checkpoint_writer {
     struct buf out;
     struct checkpoint_listing others; /* to be removed */
     enum status status;               /* what done() will be told */
+    bool cancelled;
     struct env_io io;
 };
 
@@ -201,9 +202,23 @@ static void free_writer(struct checkpoint_writer *w)
     free(w);
 }
 
+/* There always is an operation under way. */
 void checkpoint_cancel(struct checkpoint_writer *w)
 {
-    free_writer(w);
+    w->cancelled = true;
+    if (!env_disk_alive(w->job.env)) {
+        free_writer(w);
+    }
+}
+
+/* Every callback begins with this; true: W is gone. */
+static bool gone(struct checkpoint_writer *w)
+{
+    bool cancelled = w->cancelled;
+    if (cancelled) {
+        free_writer(w);
+    }
+    return cancelled;
 }
 
 static void finish(struct checkpoint_writer *w)
@@ -219,7 +234,9 @@ static void finish(struct checkpoint_writer *w)
 static void on_cleaned(struct env_io *io, enum status s)
 {
     (void)s; /* what stays is removed by the next writer */
-    finish(io->data);
+    if (!gone(io->data)) {
+        finish(io->data);
+    }
 }
 
 static void fail(struct checkpoint_writer *w, enum status s)
@@ -238,6 +255,9 @@ static void remove_next(struct checkpoint_writer *w);
 static void on_removed(struct env_io *io, enum status s)
 {
     struct checkpoint_writer *w = io->data;
+    if (gone(w)) {
+        return;
+    }
     if (s != ST_OK) {
         log_warn(w->job.env->log, "checkpoint", "remove-failed",
                  "tablet=%" PRIu32 " status=%s", w->job.ids.tablet,
@@ -289,6 +309,9 @@ static void remove_others(struct checkpoint_writer *w)
 static void on_published(struct env_io *io, enum status s)
 {
     struct checkpoint_writer *w = io->data;
+    if (gone(w)) {
+        return;
+    }
     if (s != ST_OK) {
         fail(w, s);
         return;
@@ -326,6 +349,9 @@ static void step(struct checkpoint_writer *w)
 static void on_written(struct env_io *io, enum status s)
 {
     struct checkpoint_writer *w = io->data;
+    if (gone(w)) {
+        return;
+    }
     if (s != ST_OK) {
         fail(w, s);
         return;
@@ -339,6 +365,9 @@ static void on_free(struct env_io *io, enum status s)
 {
     struct checkpoint_writer *w = io->data;
     struct env *env = w->job.env;
+    if (gone(w)) {
+        return;
+    }
     if (w->snapshot == NULL) {
         remove_others(w);
         return;

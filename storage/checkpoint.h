@@ -44,8 +44,9 @@ struct checkpoint_writer *checkpoint_write_take(const struct checkpoint_job *j,
 /* Removes all of a tablet's checkpoints, after WAL_DROP: done() comes as for
  * writing, FILE being ""; the job's config is not used. */
 struct checkpoint_writer *checkpoint_remove(const struct checkpoint_job *j);
-/* Frees at once, as a crash would; done() is not called. Only when the env is
- * gone. A writer that runs is not stopped: what it publishes is true. */
+/* Gives up: done() is not called. What is under way on disk is waited for
+ * inside, so the env must outlive it; what is under the temporary name is
+ * removed by the tablet's next writer. */
 void checkpoint_cancel(struct checkpoint_writer *w);
 
 /* What a loaded checkpoint says. */

@@ -25,15 +25,20 @@ libstorage_a_SOURCES = \
     storage/shard_requests.c \
     storage/state.c storage/state.h storage/state_private.h \
     storage/state_apply.c \
+    storage/state_check.c \
     storage/state_clients.c \
     storage/state_scan.c \
     storage/store.c storage/store.h \
-    storage/tree.c storage/tree.h \
+    storage/tree.c storage/tree.h storage/tree_private.h \
+    storage/tree_iter.c \
     storage/storaged_io.c storage/storaged_io.h \
     storage/wal.c storage/wal.h storage/wal_private.h \
     storage/wal_begin.c \
+    storage/wal_find.c \
+    storage/wal_need.c \
+    storage/wal_read.c \
     storage/wal_record.c \
-    storage/wal_recover.c \
+    storage/wal_recover.c storage/wal_recover.h \
     storage/wal_segment.c
 
 sbin_PROGRAMS += penn-storaged

@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEQUENCE_DIGITS 16
-
 struct change {
     struct slice row, column;
 };
@@ -39,131 +37,6 @@ void applied_set(struct applied *a, enum status status, uint16_t failed)
     a->r.status = (uint16_t)status;
     a->r.failed = failed;
     a->r.values = a->values;
-}
-
-/* ---- checking ---- */
-
-static bool gives_value(const struct mutation *m)
-{
-    return m->kind == MUTATION_INCREMENT || m->kind == MUTATION_ADD;
-}
-
-static size_t suffix_len(const struct mutation *m)
-{
-    return m->flags & MUTATION_SUFFIX ? SEQUENCE_DIGITS : 0;
-}
-
-static unsigned flags_allowed(uint8_t kind)
-{
-    switch ((enum mutation_kind)kind) {
-    case MUTATION_PUT:
-    case MUTATION_ADD:
-        return MUTATION_SUFFIX;
-    case MUTATION_INCREMENT:
-        return MUTATION_BOUND;
-    case MUTATION_DELETE:
-    case MUTATION_DELETE_PREFIX:
-    case MUTATION_DELETE_ROWS:
-        return 0;
-    }
-    return 0;
-}
-
-static enum status check_mutation(const struct command *c, uint32_t i)
-{
-    const struct mutation *m = &c->mutations[i];
-    size_t column = m->column.len;
-    if (m->kind < MUTATION_PUT || m->kind > MUTATION_DELETE_ROWS ||
-        (m->flags & ~flags_allowed(m->kind)) != 0) {
-        return ST_INVALID;
-    }
-    if ((m->flags & MUTATION_SUFFIX) &&
-        (m->suffix_of >= i || !gives_value(&c->mutations[m->suffix_of]))) {
-        return ST_INVALID;
-    }
-    column += m->kind == MUTATION_ADD ? SEQUENCE_DIGITS : 0;
-    if (m->row.len > LIMIT_KEY_PART || column > LIMIT_KEY_PART ||
-        m->counter.len > LIMIT_KEY_PART ||
-        m->value.len + suffix_len(m) > LIMIT_VALUE) {
-        return ST_TOO_LARGE;
-    }
-    return ST_OK;
-}
-
-static enum status check_condition(const struct condition *k)
-{
-    if (k->kind < CONDITION_ABSENT || k->kind > CONDITION_NONE_BELOW) {
-        return ST_INVALID;
-    }
-    bool fits = k->row.len <= LIMIT_KEY_PART &&
-                k->column.len <= LIMIT_KEY_PART && k->value.len <= LIMIT_VALUE;
-    return fits ? ST_OK : ST_TOO_LARGE;
-}
-
-/* What the encoded command takes, give or take its small fixed parts. */
-static size_t command_size(const struct command *c)
-{
-    size_t size = 128 + c->partition.len;
-    for (uint32_t i = 0; i < c->conditions_count; i++) {
-        const struct condition *k = &c->conditions[i];
-        size += 16 + k->row.len + k->column.len + k->value.len;
-    }
-    for (uint32_t i = 0; i < c->mutations_count; i++) {
-        const struct mutation *m = &c->mutations[i];
-        size += 40 + m->row.len + m->column.len + m->counter.len + m->value.len;
-    }
-    return size;
-}
-
-static enum status check_batch(const struct command *c)
-{
-    uint32_t values = 0;
-    if (c->partition.len > LIMIT_KEY_PART ||
-        c->conditions_count > LIMIT_BATCH_MUTATIONS ||
-        c->mutations_count > LIMIT_BATCH_MUTATIONS) {
-        return ST_TOO_LARGE;
-    }
-    for (uint32_t i = 0; i < c->conditions_count; i++) {
-        enum status s = check_condition(&c->conditions[i]);
-        if (s != ST_OK) {
-            return s;
-        }
-    }
-    for (uint32_t i = 0; i < c->mutations_count; i++) {
-        enum status s = check_mutation(c, i);
-        if (s != ST_OK) {
-            return s;
-        }
-        values += gives_value(&c->mutations[i]);
-    }
-    if (values > LIMIT_RESULT_VALUES || command_size(c) > LIMIT_BATCH) {
-        return ST_TOO_LARGE;
-    }
-    return ST_OK;
-}
-
-static bool numbers_valid(const struct command *c)
-{
-    return c->number > 0 && c->number <= STATE_NUMBER_MAX &&
-           c->oldest_open > 0 && c->oldest_open <= STATE_NUMBER_MAX;
-}
-
-enum status state_check_command(const struct command *c)
-{
-    if (c->kind < COMMAND_BATCH || c->kind > COMMAND_NOTHING) {
-        return ST_INVALID;
-    }
-    switch ((enum command_kind)c->kind) {
-    case COMMAND_BATCH:
-        return numbers_valid(c) ? check_batch(c) : ST_INVALID;
-    case COMMAND_SETTLE:
-        return numbers_valid(c) ? ST_OK : ST_INVALID;
-    case COMMAND_INTRODUCE:
-        return id128_is_zero(c->client) ? ST_INVALID : ST_OK;
-    case COMMAND_NOTHING:
-        return ST_OK;
-    }
-    return ST_INVALID;
 }
 
 /* ---- conditions ---- */
@@ -407,7 +280,7 @@ static enum status run_mutation(struct batch *r, uint32_t i)
 static bool can_fail_halfway(const struct command *c)
 {
     for (uint32_t i = 0; i < c->mutations_count; i++) {
-        if (gives_value(&c->mutations[i])) {
+        if (state_gives_value(&c->mutations[i])) {
             return c->mutations_count > 1;
         }
     }

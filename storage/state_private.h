@@ -61,6 +61,15 @@ void clients_encode(const struct cells *clients, struct buf *out);
 
 /* ---- shared ---- */
 
+/* Digits of a sequence number in columns and suffixes. */
+#define SEQUENCE_DIGITS 16
+
+/* Mutations whose new value is part of the result. */
+static inline bool state_gives_value(const struct mutation *m)
+{
+    return m->kind == MUTATION_INCREMENT || m->kind == MUTATION_ADD;
+}
+
 /* An answer without values. */
 void applied_set(struct applied *a, enum status status, uint16_t failed);
 

@@ -20,48 +20,11 @@
  * right side of their separators; all leaves are equally deep; only the root
  * may be missing, no node is empty; counts add up.
  */
-#include "storage/tree.h"
+#include "storage/tree_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define FANOUT 32
-#define SPARSE (FANOUT / 4)
-#define MERGED_MAX (FANOUT * 3 / 4)
-
-struct tree_key {
-    uint32_t refs;
-    uint32_t len;
-    uint8_t bytes[];
-};
-
-struct value {
-    uint32_t refs;
-    uint32_t len;
-    struct id128 digest;
-    uint8_t bytes[];
-};
-
-struct tree_node {
-    uint32_t refs;
-    uint16_t count;
-    bool leaf;
-    struct tree_key *keys[FANOUT];
-    void *slots[FANOUT]; /* leaf: struct value; inner: struct tree_node */
-};
-
-/* What a tree and its clones take, counted together. */
-struct account {
-    uint32_t refs;
-    uint64_t bytes;
-};
-
-struct tree {
-    struct tree_node *root; /* NULL when empty */
-    uint64_t count;
-    struct account *account;
-};
 
 /* ---- counted objects ---- */
 
@@ -94,11 +57,6 @@ static void key_release(struct account *a, struct tree_key *k)
     }
 }
 
-static struct slice key_slice(const struct tree_key *k)
-{
-    return slice_make(k->bytes, k->len);
-}
-
 static struct value *value_new(struct account *a, const struct tree_value *from)
 {
     size_t len = from->bytes.len;
@@ -120,11 +78,6 @@ static void value_release(struct account *a, struct value *v)
         a->bytes -= sizeof(*v) + v->len;
         free(v);
     }
-}
-
-static struct tree_value value_view(const struct value *v)
-{
-    return (struct tree_value){slice_make(v->bytes, v->len), v->digest};
 }
 
 static struct tree_node *node_new(struct account *a, bool leaf)
@@ -192,15 +145,13 @@ static struct tree_node *node_own(struct account *a, struct tree_node **ref)
 
 /* ---- places in nodes ---- */
 
-/* Number of keys from FIRST on that are before KEY (or at it, if AT_TOO),
- * plus FIRST. */
-static int node_bound(const struct tree_node *n, int first, struct slice key,
-                      bool at_too)
+int tree_node_bound(const struct tree_node *n, int first, struct slice key,
+                    bool at_too)
 {
     int lo = first, hi = n->count;
     while (lo < hi) {
         int mid = (lo + hi) / 2;
-        int c = slice_compare(key_slice(n->keys[mid]), key);
+        int c = slice_compare(tree_key_slice(n->keys[mid]), key);
         if (c < 0 || (c == 0 && at_too)) {
             lo = mid + 1;
         } else {
@@ -210,15 +161,14 @@ static int node_bound(const struct tree_node *n, int first, struct slice key,
     return lo;
 }
 
-/* The child in whose range KEY lies. */
-static int child_of(const struct tree_node *n, struct slice key)
+int tree_child_of(const struct tree_node *n, struct slice key)
 {
-    return node_bound(n, 1, key, true) - 1;
+    return tree_node_bound(n, 1, key, true) - 1;
 }
 
 static bool leaf_has(const struct tree_node *n, int at, struct slice key)
 {
-    return at < n->count && slice_equal(key_slice(n->keys[at]), key);
+    return at < n->count && slice_equal(tree_key_slice(n->keys[at]), key);
 }
 
 static void node_insert(struct tree_node *n, int at, struct tree_key *key,
@@ -290,7 +240,7 @@ static void put_at(struct tree *t, struct tree_node **ref, struct slice key,
     struct account *a = t->account;
     struct tree_node *n = node_own(a, ref);
     if (n->leaf) {
-        int at = node_bound(n, 0, key, false);
+        int at = tree_node_bound(n, 0, key, false);
         struct value *v = value_new(a, value);
         if (leaf_has(n, at, key)) {
             value_release(a, n->slots[at]);
@@ -301,7 +251,7 @@ static void put_at(struct tree *t, struct tree_node **ref, struct slice key,
         node_insert_split(a, n, at, key_new(a, key), v, out);
         return;
     }
-    int at = child_of(n, key);
+    int at = tree_child_of(n, key);
     struct tree_node *child = n->slots[at];
     struct sprout below = {NULL, NULL};
     put_at(t, &child, key, value, &below);
@@ -365,13 +315,13 @@ static void remove_at(struct tree *t, struct tree_node **ref, struct slice key)
 {
     struct tree_node *n = node_own(t->account, ref);
     if (n->leaf) {
-        int at = node_bound(n, 0, key, false);
+        int at = tree_node_bound(n, 0, key, false);
         assert(leaf_has(n, at, key));
         node_erase(t->account, n, at);
         t->count--;
         return;
     }
-    int at = child_of(n, key);
+    int at = tree_child_of(n, key);
     struct tree_node *child = n->slots[at];
     remove_at(t, &child, key);
     n->slots[at] = child;
@@ -457,161 +407,12 @@ bool tree_get(const struct tree *t, struct slice key, struct tree_value *out)
         return false;
     }
     while (!n->leaf) {
-        n = n->slots[child_of(n, key)];
+        n = n->slots[tree_child_of(n, key)];
     }
-    int at = node_bound(n, 0, key, false);
+    int at = tree_node_bound(n, 0, key, false);
     if (!leaf_has(n, at, key)) {
         return false;
     }
-    *out = value_view(n->slots[at]);
+    *out = tree_value_view(n->slots[at]);
     return true;
-}
-
-/* ---- iterating ---- */
-
-static void iter_push(struct tree_iter *it, const struct tree_node *n, int at)
-{
-    assert(it->depth < TREE_DEPTH_MAX);
-    it->node[it->depth] = n;
-    it->at[it->depth] = (uint16_t)at;
-    it->depth++;
-}
-
-/* Goes down to the first or last item below N. */
-static void iter_descend(struct tree_iter *it, const struct tree_node *n,
-                         bool last)
-{
-    while (n != NULL) {
-        int at = last ? n->count - 1 : 0;
-        iter_push(it, n, at);
-        n = n->leaf ? NULL : n->slots[at];
-    }
-}
-
-void tree_next(struct tree_iter *it)
-{
-    while (it->depth > 0) {
-        const struct tree_node *n = it->node[it->depth - 1];
-        uint16_t *at = &it->at[it->depth - 1];
-        if (*at + 1 < n->count) {
-            (*at)++;
-            if (!n->leaf) {
-                iter_descend(it, n->slots[*at], false);
-            }
-            return;
-        }
-        it->depth--;
-    }
-}
-
-void tree_prev(struct tree_iter *it)
-{
-    while (it->depth > 0) {
-        const struct tree_node *n = it->node[it->depth - 1];
-        uint16_t *at = &it->at[it->depth - 1];
-        if (*at > 0) {
-            (*at)--;
-            if (!n->leaf) {
-                iter_descend(it, n->slots[*at], true);
-            }
-            return;
-        }
-        it->depth--;
-    }
-}
-
-/* Leaves IT in the leaf where KEY belongs; its place there, which may be one
- * past the leaf's end, is that of the first item at or after KEY. */
-static void iter_place(const struct tree *t, struct slice key,
-                       struct tree_iter *it)
-{
-    it->depth = 0;
-    const struct tree_node *n = t->root;
-    while (n != NULL && !n->leaf) {
-        int at = child_of(n, key);
-        iter_push(it, n, at);
-        n = n->slots[at];
-    }
-    if (n != NULL) {
-        iter_push(it, n, node_bound(n, 0, key, false));
-    }
-}
-
-void tree_seek(const struct tree *t, struct slice key, struct tree_iter *it)
-{
-    iter_place(t, key, it);
-    if (it->depth > 0 &&
-        it->at[it->depth - 1] == it->node[it->depth - 1]->count) {
-        tree_next(it);
-    }
-}
-
-void tree_seek_before(const struct tree *t, struct slice key,
-                      struct tree_iter *it)
-{
-    iter_place(t, key, it);
-    tree_prev(it);
-}
-
-void tree_first(const struct tree *t, struct tree_iter *it)
-{
-    it->depth = 0;
-    iter_descend(it, t->root, false);
-}
-
-void tree_last(const struct tree *t, struct tree_iter *it)
-{
-    it->depth = 0;
-    iter_descend(it, t->root, true);
-}
-
-struct slice tree_iter_key(const struct tree_iter *it)
-{
-    assert(it->depth > 0);
-    return key_slice(it->node[it->depth - 1]->keys[it->at[it->depth - 1]]);
-}
-
-struct tree_value tree_iter_value(const struct tree_iter *it)
-{
-    assert(it->depth > 0);
-    return value_view(it->node[it->depth - 1]->slots[it->at[it->depth - 1]]);
-}
-
-/* ---- checking ---- */
-
-/* Walks N, whose keys lie in [LOW, HIGH) where not NULL. Returns the depth
- * below it. */
-static int node_check(const struct tree_node *n, const struct tree_key *low,
-                      const struct tree_key *high, uint64_t *count)
-{
-    int depth = 0;
-    assert(n->refs > 0 && n->count > 0 && n->count <= FANOUT);
-    for (int i = 0; i < n->count; i++) {
-        const struct tree_key *k = n->keys[i];
-        const struct tree_key *next = i + 1 < n->count ? n->keys[i + 1] : high;
-        assert((k == NULL) == (!n->leaf && i == 0));
-        const struct tree_key *from = k == NULL ? low : k;
-        assert(from == NULL || low == NULL ||
-               slice_compare(key_slice(low), key_slice(from)) <= 0);
-        assert(from == NULL || next == NULL ||
-               slice_compare(key_slice(from), key_slice(next)) < 0);
-        if (n->leaf) {
-            *count += 1;
-        } else {
-            int d = node_check(n->slots[i], from, next, count);
-            assert(i == 0 || d == depth);
-            depth = d;
-        }
-    }
-    return depth + 1;
-}
-
-void tree_check(const struct tree *t)
-{
-    uint64_t count = 0;
-    if (t->root != NULL) {
-        int depth = node_check(t->root, NULL, NULL, &count);
-        assert(depth <= TREE_DEPTH_MAX);
-    }
-    assert(count == t->count);
 }

@@ -34,85 +34,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- who needs what ---- */
-
-static size_t need_place(const struct wal *w, uint32_t tablet)
-{
-    size_t lo = 0, hi = w->needs_count;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (w->needs[mid].tablet < tablet) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return lo;
-}
-
-void wal_need_from(struct wal *w, uint32_t tablet, uint64_t position)
-{
-    size_t at = need_place(w, tablet);
-    if (at < w->needs_count && w->needs[at].tablet == tablet) {
-        return;
-    }
-    if (w->needs_count == w->needs_cap) {
-        w->needs_cap = w->needs_cap == 0 ? 16 : 2 * w->needs_cap;
-        w->needs = xrealloc(w->needs, w->needs_cap * sizeof(*w->needs));
-    }
-    memmove(&w->needs[at + 1], &w->needs[at],
-            (w->needs_count - at) * sizeof(*w->needs));
-    w->needs[at] = (struct wal_need){tablet, position};
-    w->needs_count++;
-}
-
-bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
-                       uint64_t *position)
-{
-    const struct wal_need *oldest = NULL;
-    for (size_t i = 0; i < w->needs_count; i++) {
-        if (oldest == NULL || w->needs[i].position < oldest->position) {
-            oldest = &w->needs[i];
-        }
-    }
-    if (oldest == NULL) {
-        return false;
-    }
-    *tablet = oldest->tablet;
-    *position = oldest->position;
-    return true;
-}
-
-uint64_t wal_needed(const struct wal *w)
-{
-    uint32_t tablet;
-    uint64_t position;
-    if (!wal_oldest_tablet(w, &tablet, &position)) {
-        return w->end;
-    }
-    return position < w->end ? position : w->end;
-}
-
-void wal_release(struct wal *w, uint32_t tablet, uint64_t position)
-{
-    size_t at = need_place(w, tablet);
-    if (at == w->needs_count || w->needs[at].tablet != tablet) {
-        return;
-    }
-    if (position == UINT64_MAX) {
-        w->needs_count--;
-        memmove(&w->needs[at], &w->needs[at + 1],
-                (w->needs_count - at) * sizeof(*w->needs));
-    } else if (position > w->needs[at].position) {
-        w->needs[at].position = position;
-    }
-    wal_segments_free_old(w);
-    if (wal_segment_bind(w, wal_tail(w))) {
-        wal_pump(w);
-    }
-    wal_segments_tend(w);
-}
-
 /* ---- groups ---- */
 
 static struct wal_group *group_new(struct wal *w)
@@ -268,6 +189,9 @@ void wal_fail(struct wal *w, enum status why)
 static void on_footer_written(struct env_io *io, enum status s)
 {
     struct wal *w = io->data;
+    if (wal_io_end(w)) {
+        return;
+    }
     w->footer_busy = false;
     if (s != ST_OK) {
         wal_fail(w, s);
@@ -283,7 +207,7 @@ static void write_footer(struct wal *w, const struct wal_group *g,
     buf_clear(&w->footer);
     buf_put(&w->footer, g->data.data, WAL_BLOCK);
     w->footer_busy = true;
-    w->footer_io = (struct env_io){.done = on_footer_written, .data = w};
+    wal_io_begin(w, &w->footer_io, on_footer_written, w);
     w->env->ops->file_write(s->file, s->size - WAL_BLOCK, buf_slice(&w->footer),
                             false, &w->footer_io);
 }
@@ -320,6 +244,9 @@ static void on_group_written(struct env_io *io, enum status s)
 {
     struct wal_group *g = io->data;
     struct wal *w = g->wal;
+    if (wal_io_end(w)) {
+        return;
+    }
     assert(g == w->in_flight);
     w->in_flight = NULL;
     if (s != ST_OK || w->failed) {
@@ -366,7 +293,7 @@ void wal_pump(struct wal *w)
     if (g->start == s->base) {
         write_footer(w, g, s);
     }
-    g->io = (struct env_io){.done = on_group_written, .data = g};
+    wal_io_begin(w, &g->io, on_group_written, g);
     w->env->ops->file_write(s->file, g->start - s->base, buf_slice(&g->data),
                             true, &g->io);
     wal_segments_tend(w);
@@ -454,101 +381,6 @@ bool wal_has_room(struct wal *w, size_t bytes)
     return wal_tail(w)->file != NULL && ready >= wanted;
 }
 
-/* ---- reading back ---- */
-
-static enum status read_queued(const struct wal *w, uint64_t position,
-                               struct wal_record *r, struct wal_stamp *stamp)
-{
-    for (const struct wal_group *g = w->groups; g != NULL; g = g->next) {
-        if (position >= g->start && position - g->start < g->data.len) {
-            size_t at = (size_t)(position - g->start);
-            struct slice bytes =
-                slice_make(g->data.data + at, g->data.len - at);
-            return wal_record_decode(bytes, w->o.key, position, stamp, r)
-                       ? ST_OK
-                       : ST_CORRUPT;
-        }
-    }
-    return ST_CORRUPT;
-}
-
-/* Reads the whole record into OUT behind what is there. */
-static enum status read_file(struct wal *w, const struct wal_segment *s,
-                             uint64_t position, struct buf *out)
-{
-    const struct env_ops *ops = w->env->ops;
-    uint64_t offset = position - s->base, size;
-    uint8_t *to = buf_reserve(out, WAL_RECORD_HEAD);
-    size_t got = 0;
-    if (to == NULL) {
-        return ST_TOO_LARGE;
-    }
-    enum status st = ops->file_read(s->file, offset, to, WAL_RECORD_HEAD, &got);
-    if (st != ST_OK) {
-        return st;
-    }
-    if (!wal_record_head(slice_make(to, got), w->o.key, position, &size) ||
-        offset + size > s->size) {
-        return ST_CORRUPT;
-    }
-    to = buf_reserve(out, (size_t)size);
-    if (to == NULL) {
-        return ST_TOO_LARGE;
-    }
-    st = ops->file_read(s->file, offset, to, (size_t)size, &got);
-    if (st == ST_OK) {
-        out->len += got;
-    }
-    return st;
-}
-
-enum status wal_read(struct wal *w, uint64_t position, struct wal_record *r,
-                     struct buf *out)
-{
-    struct wal_stamp stamp;
-    struct wal_record x;
-    size_t before = out->len;
-    const struct wal_segment *s = NULL;
-    for (size_t i = 0; i < w->live.count; i++) {
-        if (position >= w->live.at[i].base) {
-            s = &w->live.at[i];
-        }
-    }
-    if (s == NULL) {
-        return ST_GONE;
-    }
-    if (position < w->synced && s->file == NULL) {
-        return ST_CORRUPT;
-    }
-    if (position >= w->synced) {
-        enum status st = read_queued(w, position, &x, &stamp);
-        if (st != ST_OK) {
-            return st;
-        }
-        buf_put_slice(out, x.payload);
-    } else {
-        enum status st = read_file(w, s, position, out);
-        struct slice all = buf_slice(out);
-        if (st == ST_OK &&
-            !wal_record_decode(slice_make(all.data + before, all.len - before),
-                               w->o.key, position, &stamp, &x)) {
-            st = ST_CORRUPT;
-        }
-        if (st != ST_OK) {
-            out->len = before;
-            return st;
-        }
-        memmove(out->data + before, x.payload.data, x.payload.len);
-        out->len = before + x.payload.len;
-    }
-    if (out->full) {
-        return ST_TOO_LARGE;
-    }
-    x.payload = slice_make(out->data + before, x.payload.len);
-    *r = x;
-    return ST_OK;
-}
-
 /* ---- ending ---- */
 
 void wal_check_stopped(struct wal *w)
@@ -584,14 +416,8 @@ void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx)
     env_timer_start(w->env, &w->stop, 0);
 }
 
-void wal_close(struct wal *w)
+static void wal_free(struct wal *w)
 {
-    if (w == NULL) {
-        return;
-    }
-    env_timer_stop(w->env, &w->flush);
-    env_timer_stop(w->env, &w->idle);
-    env_timer_stop(w->env, &w->stop);
     wal_segments_close(w);
     while (w->groups != NULL) {
         struct wal_group *next = w->groups->next;
@@ -603,6 +429,39 @@ void wal_close(struct wal *w)
     buf_free(&w->footer);
     free(w->needs);
     free(w);
+}
+
+void wal_io_begin(struct wal *w, struct env_io *io,
+                  void (*done)(struct env_io *io, enum status s), void *data)
+{
+    *io = (struct env_io){.done = done, .data = data};
+    w->ios++;
+}
+
+bool wal_io_end(struct wal *w)
+{
+    assert(w->ios > 0);
+    w->ios--;
+    if (w->closed && w->ios == 0) {
+        wal_free(w);
+        return true;
+    }
+    return w->closed;
+}
+
+void wal_close(struct wal *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    env_timer_stop(w->env, &w->flush);
+    env_timer_stop(w->env, &w->idle);
+    env_timer_stop(w->env, &w->stop);
+    env_timer_stop(w->env, &w->maker.retry);
+    w->closed = true;
+    if (w->ios == 0 || !env_disk_alive(w->env)) {
+        wal_free(w);
+    }
 }
 
 /* ---- figures ---- */

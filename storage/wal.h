@@ -84,8 +84,9 @@ enum status wal_open(struct env *env, const struct wal_options *options,
                                            const struct wal_record *r),
                      struct wal_report *report, struct wal **out,
                      struct err *err) MUST_CHECK;
-/* Frees at once; what was appended and not synced may be lost. No callback
- * follows. NULL is fine. */
+/* What was appended and not synced may be lost. No callback follows; what is
+ * under way on disk is waited for inside, so the env must outlive it. NULL is
+ * fine. Not from within a callback of W. */
 void wal_close(struct wal *w);
 
 /* Appends R (payload copied), sets its position and end, and returns the

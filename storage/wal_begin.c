@@ -131,6 +131,9 @@ enum status wal_begin_now(struct wal *w, struct err *err)
 static void on_noted(struct env_io *io, enum status s)
 {
     struct wal *w = io->data;
+    if (wal_io_end(w)) {
+        return;
+    }
     w->note.busy = false;
     if (s != ST_OK) {
         wal_fail(w, s);
@@ -156,7 +159,7 @@ static void note_write(struct wal *w, bool sync)
     n->known = w->synced;
     buf_clear(&n->block);
     note_encode(w, n->begin, n->known, &n->block);
-    n->io = (struct env_io){.done = on_noted, .data = w};
+    wal_io_begin(w, &n->io, on_noted, w);
     w->env->ops->file_write(n->file, (1 - n->safe) * WAL_BLOCK,
                             buf_slice(&n->block), sync, &n->io);
 }

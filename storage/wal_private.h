@@ -1,9 +1,12 @@
 /*
  * What the files of the log share; nobody else includes it.
- *   wal.c          design; appending, groups, marks, releasing, stopping
+ *   wal.c          design; appending, groups, marks, stopping
+ *   wal_need.c     which tablet needs the log from where on
+ *   wal_read.c     reading a record back
  *   wal_record.c   one record's bytes
  *   wal_segment.c  segment files: headers, spare ones, making, reusing
  *   wal_begin.c    the durable note of what is not needed any more
+ *   wal_find.c     opening: which file holds what
  *   wal_recover.c  opening: R16
  */
 #ifndef STORAGE_WAL_PRIVATE_H
@@ -188,6 +191,8 @@ struct wal {
     bool failed;
     enum status why;
     bool stopping, stopped;
+    uint32_t ios; /* operations under way */
+    bool closed;  /* to be freed when they are done */
     void (*on_stopped)(void *ctx, enum status s);
     void *stop_ctx;
     struct wal_stats stats;
@@ -198,6 +203,11 @@ struct wal {
 enum status wal_mark_now(struct wal *w, struct err *err) MUST_CHECK;
 /* The log is open: timers may run. */
 void wal_begin_running(struct wal *w);
+/* Every operation is begun with the first (IO's data becomes DATA), and its
+ * done() begins with the second: true, W is closed and may be gone. */
+void wal_io_begin(struct wal *w, struct env_io *io,
+                  void (*done)(struct env_io *io, enum status s), void *data);
+bool wal_io_end(struct wal *w);
 /* Writes the oldest group if none is being written. */
 void wal_pump(struct wal *w);
 /* R18: final. */

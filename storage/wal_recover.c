@@ -30,7 +30,7 @@
  * written there and synced: all that was replayed is on disk, and from now on
  * the log says so.
  */
-#include "storage/wal_private.h"
+#include "storage/wal_recover.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -38,242 +38,6 @@
 #include <string.h>
 
 #define READ_PIECE MIB(1)
-
-/* A file as found. */
-struct found {
-    uint32_t slot;
-    uint64_t file_size;
-    bool has_header, cut_short;
-    struct wal_header h;
-};
-
-struct recovery {
-    struct wal *w;
-    enum status (*replay)(void *ctx, const struct wal_record *r);
-    struct wal_report *report;
-    struct err *err;
-    struct found *found;
-    size_t found_count;
-    /* The chain; has_header false: a hole, with sequence, base and size
-     * filled in. */
-    struct found *chain;
-    size_t chain_count;
-    /* Contents of chain[loaded]. */
-    struct buf bytes;
-    size_t loaded;
-    uint64_t counter; /* of the last valid record */
-    bool have_mark;
-    uint64_t mark; /* M */
-};
-
-/* ---- finding files ---- */
-
-static void on_name(void *ctx, const char *name)
-{
-    struct recovery *v = ctx;
-    unsigned slot;
-    char again[32];
-    if (sscanf(name, "wal-%6u.log", &slot) != 1) {
-        return;
-    }
-    snprintf(again, sizeof(again), "wal-%06u.log", slot);
-    if (strcmp(name, again) != 0) {
-        return;
-    }
-    v->found = xrealloc(v->found, (v->found_count + 1) * sizeof(*v->found));
-    v->found[v->found_count++] = (struct found){.slot = slot};
-}
-
-static enum status open_medium(struct recovery *v, uint32_t slot,
-                               struct env_file **out)
-{
-    char name[WAL_FILE_MAX];
-    struct env *e = v->w->env;
-    wal_file_name(v->w, slot, name);
-    enum status s = e->ops->file_open(e, name, ENV_READONLY | ENV_MEDIUM, out);
-    if (s == ST_UNSUPPORTED || s == ST_INVALID) {
-        v->report->buffered = true;
-        s = e->ops->file_open(e, name, ENV_READONLY, out);
-    }
-    return s;
-}
-
-/* Reads LEN bytes at OFFSET; what cannot be read, or is not there, is zeros:
- * the checksums will say. */
-static void read_zeroed(struct recovery *v, struct env_file *f, uint64_t offset,
-                        uint8_t *out, size_t len)
-{
-    size_t got = 0;
-    memset(out, 0, len);
-    enum status s = v->w->env->ops->file_read(f, offset, out, len, &got);
-    if (s == ST_OK || len <= WAL_BLOCK) {
-        if (s != ST_OK) {
-            memset(out, 0, len);
-        }
-        return;
-    }
-    for (size_t at = 0; at < len; at += WAL_BLOCK) {
-        size_t n = len - at < WAL_BLOCK ? len - at : WAL_BLOCK;
-        read_zeroed(v, f, offset + at, out + at, n);
-    }
-}
-
-static enum status check_identity(struct recovery *v, const char *name,
-                                  const struct wal_header *h)
-{
-    const struct wal_options *o = &v->w->o;
-    if (!id128_equal(h->store, o->store)) {
-        return err_set(v->err, ST_CORRUPT, "%s: log segment of another store",
-                       name);
-    }
-    if (h->shard != o->shard || h->node != o->node) {
-        return err_set(v->err, ST_CORRUPT,
-                       "%s: log segment of node %u, shard %u", name, h->node,
-                       h->shard);
-    }
-    return ST_OK;
-}
-
-/* Reads F's header, or its copy. */
-static enum status identify(struct recovery *v, struct found *f)
-{
-    char name[WAL_FILE_MAX];
-    uint8_t block[WAL_BLOCK];
-    struct env_file *file;
-    const struct env_ops *ops = v->w->env->ops;
-    wal_file_name(v->w, f->slot, name);
-    enum status s = open_medium(v, f->slot, &file);
-    if (s != ST_OK) {
-        return err_set(v->err, s, "%s: %s", name, status_text(s));
-    }
-    s = ops->file_size(file, &f->file_size);
-    uint64_t last = f->file_size < WAL_BLOCK ? 0 : f->file_size - WAL_BLOCK;
-    const uint64_t places[] = {0, last};
-    for (size_t i = 0; i < 2 && s == ST_OK && !f->has_header; i++) {
-        read_zeroed(v, file, places[i], block, sizeof(block));
-        enum status h =
-            wal_header_decode(slice_make(block, sizeof(block)), &f->h);
-        if (h == ST_VERSION) {
-            s = err_set(v->err, h, "%s: made by a newer version", name);
-        } else if (h == ST_OK) {
-            f->has_header = true;
-            s = check_identity(v, name, &f->h);
-        }
-    }
-    ops->file_close(file);
-    f->cut_short =
-        f->file_size < (f->has_header ? f->h.size : v->w->o.segment_size);
-    return s;
-}
-
-/* By sequence; of the same, the one of the later start last. Files without a
- * header first. */
-static int found_compare(const void *a, const void *b)
-{
-    const struct found *x = a, *y = b;
-    uint64_t sx = x->has_header ? x->h.sequence : 0;
-    uint64_t sy = y->has_header ? y->h.sequence : 0;
-    if (sx != sy) {
-        return sx < sy ? -1 : 1;
-    }
-    return x->h.counter < y->h.counter ? -1 : x->h.counter > y->h.counter;
-}
-
-static enum status find_files(struct recovery *v)
-{
-    struct wal *w = v->w;
-    enum status s = w->env->ops->dir_list(w->env, w->folder, on_name, v);
-    if (s == ST_NOT_FOUND) {
-        s = ST_OK;
-    }
-    for (size_t i = 0; i < v->found_count && s == ST_OK; i++) {
-        s = identify(v, &v->found[i]);
-        if (v->found[i].slot >= w->next_slot) {
-            w->next_slot = v->found[i].slot + 1;
-        }
-    }
-    if (v->found_count > 0) {
-        qsort(v->found, v->found_count, sizeof(*v->found), found_compare);
-    }
-    return s;
-}
-
-/* ---- the chain ---- */
-
-static void chain_add(struct recovery *v, const struct found *f)
-{
-    v->chain = xrealloc(v->chain, (v->chain_count + 1) * sizeof(*v->chain));
-    v->chain[v->chain_count++] = *f;
-}
-
-/* A segment whose file is missing or unreadable. */
-static void chain_add_hole(struct recovery *v, uint64_t sequence, uint64_t base,
-                           uint64_t size)
-{
-    struct found hole = {.cut_short = true};
-    hole.h.sequence = sequence;
-    hole.h.base = base;
-    hole.h.size = size;
-    chain_add(v, &hole);
-}
-
-/* A hole before F, if F does not follow the chain's last (or what the newest
- * header needs). */
-static void chain_fill(struct recovery *v, const struct found *f,
-                       uint64_t begin)
-{
-    uint64_t base = begin < WAL_BLOCK ? 0 : begin / 8 * 8 - WAL_BLOCK;
-    uint64_t sequence = f->h.sequence - 1;
-    if (v->chain_count > 0) {
-        const struct wal_header *last = &v->chain[v->chain_count - 1].h;
-        base = last->base + last->size;
-        sequence = last->sequence + 1;
-    }
-    if (base < f->h.base) {
-        chain_add_hole(v, sequence, base, f->h.base - base);
-    }
-}
-
-static void spare_add(struct recovery *v, const struct found *f)
-{
-    struct wal_segment s = {.slot = f->slot,
-                            .sequence = f->has_header ? f->h.sequence : 0,
-                            .size = f->cut_short ? 0 : f->file_size};
-    wal_segments_add(&v->w->spare, &s);
-}
-
-static void make_chain(struct recovery *v)
-{
-    const struct found *newest = NULL;
-    bool unknown_short = false, hole = false;
-    uint64_t begin = 0;
-    if (v->found_count > 0 && v->found[v->found_count - 1].has_header) {
-        newest = &v->found[v->found_count - 1];
-        begin = newest->h.begin;
-    }
-    begin = begin > v->w->begin_durable ? begin : v->w->begin_durable;
-    for (size_t i = 0; i < v->found_count; i++) {
-        const struct found *f = &v->found[i];
-        bool again = i + 1 < v->found_count && f->has_header &&
-                     v->found[i + 1].h.sequence == f->h.sequence;
-        if (!f->has_header || again || f->h.base + f->h.size <= begin) {
-            unknown_short = unknown_short || (!f->has_header && f->cut_short);
-            spare_add(v, f);
-            continue;
-        }
-        size_t before = v->chain_count;
-        chain_fill(v, f, begin);
-        hole = hole || v->chain_count > before;
-        chain_add(v, f);
-    }
-    /* A file that was cut to nothing may have been the newest: nothing else
-     * cuts our files. It is if no hole waits for it. */
-    if (unknown_short && !hole) {
-        uint64_t base = newest == NULL ? 0 : newest->h.base + newest->h.size;
-        uint64_t sequence = newest == NULL ? 1 : newest->h.sequence + 1;
-        chain_add_hole(v, sequence, base, v->w->o.segment_size);
-    }
-}
 
 /* ---- reading ---- */
 
@@ -291,14 +55,14 @@ static enum status load(struct recovery *v, size_t i)
     uint8_t *to = buf_reserve(&v->bytes, (size_t)f->h.size);
     v->bytes.len = (size_t)f->h.size;
     struct env_file *file;
-    enum status s = open_medium(v, f->slot, &file);
+    enum status s = wal_find_open(v, f->slot, &file);
     if (s != ST_OK) {
         return err_set(v->err, s, "log segment %u: %s", f->slot,
                        status_text(s));
     }
     for (size_t at = 0; at < v->bytes.len; at += READ_PIECE) {
         size_t n = v->bytes.len - at;
-        read_zeroed(v, file, at, to + at, n < READ_PIECE ? n : READ_PIECE);
+        wal_find_read(v, file, at, to + at, n < READ_PIECE ? n : READ_PIECE);
     }
     v->w->env->ops->file_close(file);
     return ST_OK;
@@ -551,7 +315,7 @@ static void divide(struct recovery *v, struct place at)
             tail.sequence = s.sequence + 1;
             tail.base = s.base + s.size;
         } else if (f->has_header) {
-            spare_add(v, f);
+            wal_find_spare(v, f);
         }
     }
     if (at.i == v->chain_count) {
@@ -580,7 +344,7 @@ static void check_note(struct recovery *v, struct place *at)
     if (known > base + WAL_BLOCK) {
         uint64_t size = (known - base) / WAL_BLOCK * WAL_BLOCK + WAL_BLOCK;
         report_damage(v, base + WAL_BLOCK, known);
-        chain_add_hole(v, tail.sequence, base, size);
+        wal_find_hole(v, tail.sequence, base, size);
         at->i = v->chain_count;
     }
 }
@@ -589,14 +353,14 @@ static enum status recover(struct recovery *v)
 {
     struct wal *w = v->w;
     struct place at;
-    enum status s = find_files(v);
+    enum status s = wal_find_files(v);
     if (s == ST_OK) {
         s = wal_begin_open(w, v->err);
     }
     if (s != ST_OK) {
         return s;
     }
-    make_chain(v);
+    wal_find_chain(v);
     s = read_chain(v, &at);
     if (s != ST_OK) {
         return s;

@@ -236,7 +236,6 @@ void wal_segments_close(struct wal *w)
         w->env->ops->file_close(w->maker.file);
     }
     free(w->maker.zeros);
-    env_timer_stop(w->env, &w->maker.retry);
 }
 
 /* ---- making, beside the loop ---- */
@@ -285,6 +284,9 @@ static void maker_failed(struct wal *w, enum status s)
 static void on_zeros_written(struct env_io *io, enum status s)
 {
     struct wal *w = io->data;
+    if (wal_io_end(w)) {
+        return;
+    }
     if (s != ST_OK) {
         maker_failed(w, s);
         return;
@@ -298,6 +300,9 @@ static void on_published(struct env_io *io, enum status s)
 {
     struct wal *w = io->data;
     char name[WAL_FILE_MAX];
+    if (wal_io_end(w)) {
+        return;
+    }
     struct wal_segment made = {.slot = w->maker.slot,
                                .size = w->o.segment_size};
     wal_file_name(w, made.slot, name);
@@ -328,10 +333,9 @@ static void maker_step(struct wal *w)
         wal_check_stopped(w);
         return;
     }
-    m->io = (struct env_io){.data = w};
     if (left > 0) {
         size_t len = left < ZEROS ? (size_t)left : ZEROS;
-        m->io.done = on_zeros_written;
+        wal_io_begin(w, &m->io, on_zeros_written, w);
         w->env->ops->file_write(m->file, m->done, slice_make(m->zeros, len),
                                 false, &m->io);
         return;
@@ -340,7 +344,7 @@ static void maker_step(struct wal *w)
     m->file = NULL;
     name_of(w, "wal-new.tmp", temporary);
     wal_file_name(w, m->slot, name);
-    m->io.done = on_published;
+    wal_io_begin(w, &m->io, on_published, w);
     w->env->ops->file_publish(w->env, temporary, name, &m->io);
 }
 
@@ -373,6 +377,9 @@ static void maker_start(struct wal *w)
 static void on_removed(struct env_io *io, enum status s)
 {
     struct wal *w = io->data;
+    if (wal_io_end(w)) {
+        return;
+    }
     w->removing = false;
     if (s != ST_OK) {
         log_warn(w->env->log, "wal", "remove_failed", "status=%s",
@@ -390,7 +397,7 @@ static void remove_spare(struct wal *w, size_t at)
     w->env->ops->file_close(w->spare.at[at].file);
     wal_segments_erase(&w->spare, at);
     w->removing = true;
-    w->removal = (struct env_io){.done = on_removed, .data = w};
+    wal_io_begin(w, &w->removal, on_removed, w);
     w->env->ops->file_remove(w->env, name, &w->removal);
 }
 

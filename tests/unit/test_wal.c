@@ -777,6 +777,27 @@ START_TEST(hung_disk)
 }
 END_TEST
 
+/* Closing waits inside for what is under way; nobody hears of it. */
+START_TEST(closing)
+{
+    for (int64_t us = 0; us < 400; us += 7) {
+        struct bench *b = bench_new(13);
+        b->segment_size = KIB(16);
+        opened(b);
+        for (int i = 0; i < 40; i++) {
+            append(b, 1, 900);
+        }
+        run(b, us);
+        uint64_t synced = b->synced;
+        wal_close(b->wal);
+        b->wal = NULL;
+        run(b, SIM_S);
+        ck_assert_uint_eq(b->synced, synced);
+        bench_free(b);
+    }
+}
+END_TEST
+
 START_TEST(foreign)
 {
     struct bench *b = bench_new(12);
@@ -844,6 +865,7 @@ int main(void)
     tcase_add_loop_test(c, disk_errors, 0, 2);
     tcase_add_test(c, full_disk);
     tcase_add_test(c, hung_disk);
+    tcase_add_test(c, closing);
     tcase_add_test(c, foreign);
     tcase_add_test(c, behind_a_cut);
     suite_add_tcase(s, c);
