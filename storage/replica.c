@@ -388,6 +388,9 @@ void replica_step(struct replica_core *r, const struct event *e,
     switch (e->kind) {
     case EVENT_CONFIG:
         epoch_on_config(r, e->u.config, fx);
+        if (HAS_BUG(r->host, epoch_not_durable) && r->phase == PHASE_ENTERING) {
+            epoch_on_synced(r, e->now_us, fx);
+        }
         return;
     case EVENT_SYNCED:
         on_synced(r, e, fx);

@@ -205,6 +205,8 @@ static bool start_member(struct member *m)
         m->failures++;
         m->restart_at = world_now(m->c->w) + RETRY_US;
         world_trace(m->c->w, "%s does not start: %s", m->name, m->why);
+    } else {
+        checks_started(m->c->checks, m);
     }
     return started;
 }

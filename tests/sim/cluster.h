@@ -33,6 +33,9 @@ struct member {
     uint64_t starts, failures;
     char why[640];                        /* it last ended or could not start */
     struct name applied[CLUSTER_TABLETS]; /* as the checkers last saw it */
+    /* Greatest epoch of each tablet that it let others see, or, for the
+     * coordinator, announced; zeroed when its disk is taken back or away. */
+    uint64_t shown[CLUSTER_TABLETS];
 };
 
 struct cluster_options {
@@ -101,6 +104,10 @@ void checks_free(struct checks *k);
 /* After an event in H: I1, I4 and that no two replicas apply different
  * entries at one seq. */
 void checks_observe(struct checks *k, struct sim_host *h);
+/* M has started: what it showed to others before was durable (R1, R3). */
+void checks_started(struct checks *k, struct member *m);
+/* M's disk is not what it was: it may have forgotten. */
+void checks_forget(struct member *m);
 /* I5's hook: TABLET's log at M is about to be cut to TO. */
 void checks_cut(struct checks *k, struct member *m, uint32_t tablet,
                 struct name to, struct name committed);

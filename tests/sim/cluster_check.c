@@ -26,12 +26,16 @@ struct checks {
     size_t mask, count;
 };
 
+static void tap(void *ctx, struct sim_host *from, struct sim_host *to,
+                const struct wire_msg *m);
+
 struct checks *checks_new(struct cluster *c)
 {
     struct checks *k = xcalloc(1, sizeof(*k));
     k->c = c;
     k->mask = 4095;
     k->facts = xcalloc(k->mask + 1, sizeof(*k->facts));
+    sim_net_tap(c->w, tap, k);
     return k;
 }
 
@@ -112,6 +116,90 @@ static void check_tablet(struct checks *k, struct member *m, uint32_t tablet)
     }
 }
 
+/* ---- what was shown to others (R1, R3) ---- */
+
+static struct member *member_of_host(struct cluster *c, struct sim_host *h)
+{
+    for (unsigned i = 0; i < c->member_count; i++) {
+        if (c->members[i].host == h) {
+            return &c->members[i];
+        }
+    }
+    return NULL;
+}
+
+static void shown(struct member *m, uint32_t tablet, uint64_t epoch)
+{
+    if (tablet < CLUSTER_TABLETS && epoch > m->shown[tablet]) {
+        m->shown[tablet] = epoch;
+    }
+}
+
+static void tap(void *ctx, struct sim_host *from, struct sim_host *to,
+                const struct wire_msg *m)
+{
+    struct checks *k = ctx;
+    struct member *by = member_of_host(k->c, from);
+    (void)to;
+    switch ((int)m->type) {
+#define SHOWS(NAME, msg)                                                       \
+    case MSG_##NAME:                                                           \
+        shown(by, m->u.msg.tablet, m->u.msg.epoch);                            \
+        break;
+        SHOWS(PREPARE, prepare)
+        SHOWS(PREPARED, prepared)
+        SHOWS(TAIL, tail)
+        SHOWS(CUT_DONE, cut_done)
+#undef SHOWS
+    case MSG_ECHO:
+        for (uint32_t i = 0; i < m->u.echo.tablets_count; i++) {
+            shown(by, m->u.echo.tablets[i].tablet, m->u.echo.tablets[i].epoch);
+        }
+        break;
+    case MSG_MAP:
+        for (uint32_t i = 0; i < m->u.map.tablets_count; i++) {
+            shown(by, m->u.map.tablets[i].tablet, m->u.map.tablets[i].epoch);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void check_shown(struct checks *k, struct member *m, uint32_t tablet,
+                        uint64_t epoch)
+{
+    if (tablet < CLUSTER_TABLETS && epoch < m->shown[tablet]) {
+        sim_cluster_fail(k->c,
+                         "%s: %s starts with epoch %" PRIu64
+                         " of tablet %u, but has shown %" PRIu64,
+                         m->kind == MEMBER_STORAGE ? "R3" : "R1", m->name,
+                         epoch, tablet, m->shown[tablet]);
+    }
+}
+
+void checks_started(struct checks *k, struct member *m)
+{
+    if (m->kind == MEMBER_STORAGE) {
+        struct tablet_report reports[CLUSTER_TABLETS] = {0};
+        uint32_t count =
+            storage_node_tablets(member_object(m), reports, CLUSTER_TABLETS);
+        for (uint32_t i = 0; i < count; i++) {
+            check_shown(k, m, reports[i].tablet, reports[i].epoch);
+        }
+    } else if (m->kind == MEMBER_COORDINATOR) {
+        const struct msg_map *map = coordinator_map(member_object(m));
+        for (uint32_t i = 0; map != NULL && i < map->tablets_count; i++) {
+            check_shown(k, m, map->tablets[i].tablet, map->tablets[i].epoch);
+        }
+    }
+}
+
+void checks_forget(struct member *m)
+{
+    memset(m->shown, 0, sizeof(m->shown));
+}
+
 /* I1. A process in the middle of an event looks at its clock again before it
  * serves anything more. */
 static void check_serving(struct checks *k, struct member *m, uint32_t tablet)
@@ -129,16 +217,6 @@ static void check_serving(struct checks *k, struct member *m, uint32_t tablet)
                              m->name, o->name, tablet);
         }
     }
-}
-
-static struct member *member_of_host(struct cluster *c, struct sim_host *h)
-{
-    for (unsigned i = 0; i < c->member_count; i++) {
-        if (c->members[i].host == h) {
-            return &c->members[i];
-        }
-    }
-    return NULL;
 }
 
 void checks_observe(struct checks *k, struct sim_host *h)

@@ -39,6 +39,11 @@ static int64_t some_ms(struct nemesis *n, int64_t first, int64_t last)
     return sim_rng_range(&n->rng, first, last) * SIM_MS;
 }
 
+static struct member *cluster_storage(struct nemesis *n, unsigned i)
+{
+    return sim_cluster_member(n->c, MEMBER_STORAGE, i);
+}
+
 static struct member *any_storage(struct nemesis *n)
 {
     return sim_cluster_member(
@@ -94,6 +99,28 @@ static bool begin_power_all(struct nemesis *n, struct fault *f)
         }
     }
     return true;
+}
+
+/* All disks are slow for a while, then the power goes: what was acknowledged
+ * too early is on none. */
+static bool begin_slow_then_dark(struct nemesis *n, struct fault *f)
+{
+    (void)f;
+    int64_t slow = some_ms(n, 20, 400);
+    for (unsigned i = 0; i < n->c->o.storages; i++) {
+        sim_disk_slow(cluster_storage(n, i)->host, slow);
+    }
+    return true;
+}
+
+static void end_slow_then_dark(struct nemesis *n, struct fault *f)
+{
+    (void)f;
+    for (unsigned i = 0; i < n->c->o.storages; i++) {
+        struct member *m = cluster_storage(n, i);
+        sim_disk_slow(m->host, 0);
+        member_power_off(m, some_ms(n, 100, 2000));
+    }
 }
 
 static bool begin_kill_client(struct nemesis *n, struct fault *f)
@@ -174,12 +201,40 @@ static bool begin_isolate(struct nemesis *n, struct fault *f)
 
 static void end_cut(struct nemesis *n, struct fault *f)
 {
-    for (unsigned i = 0; i < n->c->member_count; i++) {
-        struct member *m = &n->c->members[i];
-        if (f->b == NULL || m == f->b || f->kind->begin == begin_isolate) {
-            sim_net_heal(f->a->host, m->host);
+    (void)n;
+    sim_net_heal(f->a->host, f->b->host);
+}
+
+/* The links come back one after another. */
+static void end_isolate(struct nemesis *n, struct fault *f)
+{
+    unsigned count = n->c->member_count;
+    unsigned first = (unsigned)sim_rng_below(&n->rng, count);
+    for (unsigned i = 0; i < count; i++) {
+        struct member *m = &n->c->members[(first + i) % count];
+        sim_net_heal(f->a->host, m->host);
+        if (sim_rng_chance(&n->rng, 500000)) {
+            world_run_for(n->c->w, some_ms(n, 1, 300));
         }
     }
+}
+
+static bool begin_lag(struct nemesis *n, struct fault *f)
+{
+    f->a = victim(n);
+    f->b = any_member(n);
+    sim_net_latency(f->a->host, f->b->host, some_ms(n, 5, 250));
+    if (sim_rng_chance(&n->rng, 500000)) {
+        sim_net_latency(f->b->host, f->a->host, some_ms(n, 5, 250));
+    }
+    return f->a != f->b;
+}
+
+static void end_lag(struct nemesis *n, struct fault *f)
+{
+    (void)n;
+    sim_net_latency(f->a->host, f->b->host, 100);
+    sim_net_latency(f->b->host, f->a->host, 100);
 }
 
 static bool begin_reset(struct nemesis *n, struct fault *f)
@@ -272,9 +327,7 @@ static void end_full(struct nemesis *n, struct fault *f)
     sim_disk_limit(f->a->host, 0);
 }
 
-/* The disk of a storage node is emptied or a bit of it flips, while it does
- * not run. */
-static bool begin_damage(struct nemesis *n, struct fault *f)
+static bool begin_wipe(struct nemesis *n, struct fault *f)
 {
     f->a = any_storage(n);
     if (n->damaged || !sim_cluster_whole(n->c, NULL)) {
@@ -282,6 +335,53 @@ static bool begin_damage(struct nemesis *n, struct fault *f)
     }
     member_kill(f->a, some_ms(n, 1, 1500));
     sim_disk_wipe(f->a->host);
+    checks_forget(f->a);
+    n->damaged = true;
+    return true;
+}
+
+struct rot {
+    struct nemesis *n;
+    struct sim_host *host;
+    uint64_t left; /* bytes before the place */
+};
+
+static void rot_file(void *ctx, const char *name, uint64_t size)
+{
+    struct rot *r = ctx;
+    if (r->left < size) {
+        static const uint8_t zeros[4096];
+        bool block =
+            sim_rng_chance(&r->n->rng, 300000) && size > r->left + 4096;
+        if (block) {
+            (void)sim_disk_overwrite(r->host, name, r->left,
+                                     slice_make(zeros, sizeof(zeros)));
+        } else {
+            (void)sim_disk_flip_bit(r->host, name, r->left,
+                                    (unsigned)sim_rng_below(&r->n->rng, 8));
+        }
+        world_trace(r->n->c->w, "%s of %s rots at %llu",
+                    block ? "a block" : "a bit", name,
+                    (unsigned long long)r->left);
+        r->left = UINT64_MAX;
+    }
+    r->left -= r->left == UINT64_MAX ? 0 : size;
+}
+
+/* Bits flip and blocks are zeroed on the disk of a node that is down. */
+static bool begin_rot(struct nemesis *n, struct fault *f)
+{
+    f->a = any_storage(n);
+    if (n->damaged || !sim_cluster_whole(n->c, NULL)) {
+        return false;
+    }
+    member_kill(f->a, some_ms(n, 1, 1500));
+    uint64_t used = sim_disk_used(f->a->host);
+    for (uint64_t i = sim_rng_below(&n->rng, 4) + 1; i > 0 && used > 0; i--) {
+        struct rot r = {n, f->a->host, sim_rng_below(&n->rng, used)};
+        sim_disk_each(f->a->host, rot_file, &r);
+    }
+    checks_forget(f->a);
     n->damaged = true;
     return true;
 }
@@ -307,14 +407,18 @@ static const struct fault_kind kinds[] = {
     {"preempt", 6, MS(500, 4000), begin_preempt, end_preempt},
     {"cut", 12, MS(50, 6000), begin_cut, end_cut},
     {"oneway", 10, MS(50, 6000), begin_oneway, end_cut},
-    {"isolate", 8, MS(50, 5000), begin_isolate, end_cut},
+    {"isolate", 10, MS(50, 5000), begin_isolate, end_isolate},
+    {"lag", 8, MS(100, 4000), begin_lag, end_lag},
+    {"slow, then dark", 3, MS(300, 2500), begin_slow_then_dark,
+     end_slow_then_dark},
     {"reset", 5, MS(10, 100), begin_reset, NULL},
     {"disturb", 8, MS(500, 5000), begin_disturb, end_disturb},
     {"slow disk", 4, MS(500, 5000), begin_slow, end_slow},
     {"hung disk", 4, MS(500, 5000), begin_hang, end_hang},
     {"failing disk", 4, MS(500, 3000), begin_fail_sync, end_fail_sync},
     {"full disk", 3, MS(1000, 6000), begin_full, end_full},
-    {"wiped disk", 4, MS(1000, 3000), begin_damage, NULL},
+    {"wiped disk", 4, MS(1000, 3000), begin_wipe, NULL},
+    {"rotten disk", 4, MS(1000, 3000), begin_rot, NULL},
     {"wall clock", 1, MS(10, 20), begin_wall, NULL},
 };
 
@@ -394,6 +498,11 @@ void nemesis_run(struct cluster *c, int64_t end_us)
             } else if (f->kind == NULL && sim_rng_chance(&n.rng, chance)) {
                 fault_begin(&n, f);
             }
+        }
+    }
+    for (size_t i = 0; i < FAULTS_MAX && !sim_cluster_failed(c); i++) {
+        if (n.faults[i].kind != NULL) {
+            fault_end(&n, &n.faults[i]);
         }
     }
     nemesis_mend(c);

@@ -346,6 +346,7 @@ static bool word_wipe(struct script *s)
     struct member *m = stopped(s);
     if (m != NULL) {
         sim_disk_wipe(m->host);
+        checks_forget(m);
     }
     return m != NULL;
 }
@@ -369,6 +370,7 @@ static bool word_restore_disk(struct script *s)
     for (int i = 0; i < 2 && m != NULL; i++) {
         if (strcmp(s->saved[i].name, s->args[1]) == 0) {
             sim_disk_restore(m->host, s->saved[i].image);
+            checks_forget(m);
             return true;
         }
     }

@@ -120,6 +120,16 @@ const struct scenario scenarios[] = {
      "let P primary; let S secondary; slow_disk S 150; latency S P 90;"
      "latency P S 90; wait 4000; kill P 1000; wait 3000; latency S P 0;"
      "latency P S 0; free_disk S; await_whole 60000"},
+    {"late-echo", "25: an echo of an old epoch arrives when the cut heals", 0,
+     0,
+     "let P primary; let S secondary; isolate P; await_moved P 3000;"
+     "wait 700; heal P client-1; heal P S; wait 700; heal;"
+     "await_whole 60000"},
+    {"dark-while-syncing", "19: power goes while all wait for slow disks", 0, 0,
+     "slow_disk storage-1 150; slow_disk storage-2 150; slow_disk storage-3 "
+     "150; wait 1500; power_off storage-1 100; power_off storage-2 300;"
+     "power_off storage-3 200; free_disk storage-1; free_disk storage-2;"
+     "free_disk storage-3; await_whole 60000; await_writes 2000"},
     {"returns-late", "26: a node re-added after long absence", 4, 0,
      "let S secondary; stop S; wait 25000; await_writes 1000; start S;"
      "await_whole 60000; await_writes 1000"},

@@ -67,6 +67,9 @@ struct world {
     bool cut[SIM_HOSTS][SIM_HOSTS];
     int64_t latency_us[SIM_HOSTS][SIM_HOSTS];
     struct sim_net_faults net;
+    void (*tap)(void *ctx, struct sim_host *from, struct sim_host *to,
+                const struct wire_msg *m);
+    void *tap_ctx;
     struct arena arena;
 };
 

@@ -412,6 +412,9 @@ static void take_data(struct sim_dir *d, const struct segment *s)
         if (p->w->trace != NULL) {
             trace_frame(d, &m);
         }
+        if (p->w->tap != NULL) {
+            p->w->tap(p->w->tap_ctx, sender(d), receiver(d), &m);
+        }
         if (!hello_may_send(c->peer_role, c->env->self.role,
                             (uint16_t)m.type)) {
             TRACE(p->w, "%s: that role may not send this", c->env->host->name);

@@ -40,6 +40,12 @@ struct sim_net_faults {
 };
 void sim_net_set_faults(struct world *w, const struct sim_net_faults *f);
 
+/* Calls FN with each frame that is about to be handed to TO's process. */
+void sim_net_tap(struct world *w,
+                 void (*fn)(void *ctx, struct sim_host *from,
+                            struct sim_host *to, const struct wire_msg *m),
+                 void *ctx);
+
 /* Frames delivered, for figures. */
 uint64_t sim_net_frames(const struct world *w);
 /* Frames of a type that their sender's role may not send (each broke its

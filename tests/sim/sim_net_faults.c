@@ -88,6 +88,15 @@ void sim_net_set_faults(struct world *w, const struct sim_net_faults *f)
     w->net = *f;
 }
 
+void sim_net_tap(struct world *w,
+                 void (*fn)(void *ctx, struct sim_host *from,
+                            struct sim_host *to, const struct wire_msg *m),
+                 void *ctx)
+{
+    w->tap = fn;
+    w->tap_ctx = ctx;
+}
+
 uint64_t sim_net_frames(const struct world *w)
 {
     return w->frames;
