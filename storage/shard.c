@@ -235,13 +235,35 @@ static enum status on_replay(void *ctx, const struct wal_record *record)
     if (t == NULL) {
         t = shard_add_tablet(s, record->tablet, state_new());
     }
-    if (!t->condemned && replica_replay(t->core, record) != ST_OK) {
+    /* An epoch counts whatever else is lost (R3); a replica that was filled
+     * anew needs nothing that stood before. */
+    if (t->condemned && record->kind != WAL_EPOCH &&
+        record->kind != WAL_RESET) {
+        return ST_OK;
+    }
+    if (replica_replay(t->core, record) != ST_OK) {
         log_error(s->env->log, "shard", "chain-broken",
                   "tablet=%" PRIu32 " position=%" PRIu64 " kind=%d", t->id,
                   record->position, (int)record->kind);
         t->condemned = true;
+    } else if (record->kind == WAL_RESET || record->kind == WAL_ENTRY) {
+        t->condemned = t->condemned && record->kind != WAL_RESET;
+        t->proven = record->end;
     }
     return ST_OK;
+}
+
+/* What a damaged range held of which tablet is not known. An entry behind it
+ * that follows the last one before it shows that nothing is missing between;
+ * without one the tablet's end may have been in there (R16). */
+static bool damage_touches(const struct tablet *t, const struct wal_report *r)
+{
+    for (uint32_t i = 0; i < r->damage_count; i++) {
+        if (r->damage[i].to > t->proven) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static struct checkpoint_ids ids_of(const struct shard *s, uint32_t tablet)
@@ -335,15 +357,13 @@ static enum status open_log(struct shard *s, struct err *err)
                   "from=%" PRIu64 " to=%" PRIu64, report.damage[i].from,
                   report.damage[i].to);
     }
-    /* What a damaged range held of which tablet is not known: a chain that
-     * bridges it is whole but for its end, and the end cannot be told. */
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
         struct tablet_report had;
         replica_report(t->core, &had);
         bool less = had.last.seq < t->known;
         replica_recovered(t->core,
-                          t->condemned || less || report.damage_count > 0);
+                          t->condemned || less || damage_touches(t, &report));
         shard_hook_state(s, t);
     }
     return ST_OK;

@@ -36,6 +36,7 @@ struct tablet {
     bool installing; /* the writer writes a fetched snapshot */
     bool condemned;  /* recovery: its chain of names broke (R16) */
     uint64_t known;  /* recovery: a damaged checkpoint ended with this seq */
+    uint64_t proven; /* recovery: up to this position nothing is missing */
     bool seen;       /* recovery: has a checkpoint or a record */
 };
 
