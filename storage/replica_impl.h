@@ -16,11 +16,12 @@
 #define LOG_COMMIT_US 20000 /* ... and noted in the own log after this */
 #define COORDINATOR_FRESH_US 200000 /* R10 */
 #define REPEAT_CHANGE_US 200000     /* an unanswered request is sent again */
-#define PEER_TICK_US 20000          /* how often peers that owe are looked at */
-#define PEER_WINDOW MIB(16)         /* bytes sent to a peer ahead of its acks */
-#define HELD_MAX 4096               /* commands that wait for R12 (f) */
-#define UNCOMMITTED_MAX MIB(64)     /* bytes in the log that wait for acks */
-#define CATCHUP_MAX MIB(64)         /* bytes kept for a learner (R17) */
+#define REFUSED_ADD_US 100000   /* after an ADD in vain; doubles, to 64 times */
+#define PEER_TICK_US 20000      /* how often peers that owe are looked at */
+#define PEER_WINDOW MIB(16)     /* bytes sent to a peer ahead of its acks */
+#define HELD_MAX 4096           /* commands that wait for R12 (f) */
+#define UNCOMMITTED_MAX MIB(64) /* bytes in the log that wait for acks */
+#define CATCHUP_MAX MIB(64)     /* bytes kept for a learner (R17) */
 
 struct entry {
     struct name name;
@@ -72,6 +73,8 @@ struct peer {
     int64_t progress_us; /* of its acks, or since when it owes any (R11) */
     int64_t change_us;   /* when the coordinator was last asked about it */
     bool change_asked;
+    uint32_t refusals; /* epochs that answered its ADD without it, in a row */
+    int64_t not_before_us; /* it is not asked to be added again before */
 };
 
 struct pending {

@@ -79,13 +79,37 @@ static void add_peers(struct replica_core *r, const struct replica *ids,
     }
 }
 
+/* The coordinator answers every ADD with an epoch (R10), so one that it does
+ * not grant must not be asked for again at once: each would cost everybody
+ * another epoch. OLD is P in the epoch before. */
+static void remember_refusal(struct peer *p, const struct peer *old,
+                             int64_t now_us)
+{
+    p->refusals = old->refusals;
+    p->not_before_us = old->not_before_us;
+    if (old->kind == PEER_SHADOW && old->change_asked) {
+        int64_t wait = REFUSED_ADD_US << (p->refusals < 6 ? p->refusals : 6);
+        p->refusals++;
+        p->not_before_us = now_us + wait;
+    }
+}
+
 void peers_begin(struct replica_core *r, int64_t now_us, struct effects *fx)
 {
     const struct tablet_config *c = &r->config;
     assert(replica_in(c->in_sync, c->in_sync_count, r->host->self)); /* R2 */
+    struct peer old[PEERS_MAX];
+    uint32_t old_count = r->peer_count;
+    memcpy(old, r->peers, sizeof(old));
     r->peer_count = 0;
     add_peers(r, c->in_sync, c->in_sync_count, PEER_MEMBER);
     add_peers(r, c->learners, c->learners_count, PEER_LEARNER);
+    for (uint32_t i = 0; i < old_count; i++) {
+        struct peer *p = find_peer(r, old[i].id);
+        if (p != NULL && p->kind == PEER_LEARNER) {
+            remember_refusal(p, &old[i], now_us);
+        }
+    }
     track(r, fx);
     for (uint32_t i = 0; i < r->peer_count; i++) {
         r->peers[i].progress_us = now_us;
@@ -139,7 +163,8 @@ static void ask_removal(struct replica_core *r, struct peer *p,
 static void consider_admission(struct replica_core *r, struct peer *p,
                                int64_t now_us, struct effects *fx)
 {
-    if (p->kind != PEER_LEARNER || !p->joined || r->phase == PHASE_GATHERING) {
+    if (p->kind != PEER_LEARNER || !p->joined || r->phase == PHASE_GATHERING ||
+        now_us < p->not_before_us) {
         return;
     }
     bool level = p->acked >= log_last(r).seq ||
