@@ -133,6 +133,22 @@ static void enter_eligible(struct core *c, struct plan *p)
     }
 }
 
+/* Whoever of E cannot vouch for its log can never be elected, and while it is
+ * in E it can never be filled anew (R17). With a primary that vouches for its
+ * own, E does without it. */
+static void forfeit_bad_eligible(struct core *c, struct plan *p)
+{
+    const struct replica_set *e = &p->t->config.eligible;
+    if (member_state(c, p->t, p->d.primary) != MEMBER_RUNNING) {
+        return;
+    }
+    for (uint32_t i = 0; i < e->count; i++) {
+        if (member_state(c, p->t, e->at[i]) == MEMBER_DAMAGED) {
+            (void)set_add(&p->d.forfeit, e->at[i]);
+        }
+    }
+}
+
 static void enter_shadow(struct plan *p)
 {
     if (p->wish.kind == WISH_ADD && set_add(&p->d.in_sync, p->wish.who)) {
@@ -227,6 +243,7 @@ bool core_review(struct core *c, struct tablet *t, struct wish w,
         enter_shadow(&p);
         drop_gone(c, &p);
         drop_bad(c, &p);
+        forfeit_bad_eligible(c, &p);
         drop_others(c, &p);
     }
     core_choose_learners(c, t, &p.d);
