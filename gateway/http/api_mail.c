@@ -63,11 +63,10 @@ static unsigned read_limit(struct http_call *c)
     const char *text = http_request_query(c->req, "limit");
     if (text == NULL)
         return 50;
-    size_t len = strlen(text);
-    if (len == 0 || len > 3 || strspn(text, "0123456789") != len)
-        return 0;
-    unsigned n = (unsigned)atoi(text);
-    return n <= LIMIT_LIST ? n : 0;
+    unsigned n = 0;
+    for (; *text >= '0' && *text <= '9' && n <= LIMIT_LIST; text++)
+        n = n * 10 + (unsigned)(*text - '0');
+    return *text == '\0' && n <= LIMIT_LIST ? n : 0;
 }
 
 void http_api_list(struct http_call *c)

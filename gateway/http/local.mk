@@ -24,9 +24,10 @@ libgateway_a_SOURCES += \
 
 # The API's description as a C string.
 gateway/http/openapi_text.inc: gateway/http/openapi.json
-	$(AM_V_GEN)$(MKDIR_P) gateway/http && \
+	$(AM_V_GEN)$(MKDIR_P) gateway/http && { \
+	    echo 'static const char text[] =' && \
 	    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' \
-	    $(srcdir)/gateway/http/openapi.json > $@
+	    $(srcdir)/gateway/http/openapi.json && echo ';'; } > $@
 gateway/http/openapi.$(OBJEXT): gateway/http/openapi_text.inc
 BUILT_SOURCES += gateway/http/openapi_text.inc
 CLEANFILES += gateway/http/openapi_text.inc

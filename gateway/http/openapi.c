@@ -3,9 +3,8 @@
  */
 #include "gateway/http/app.h"
 
-static const char text[] =
+/* Defines text[]; made from openapi.json. */
 #include "gateway/http/openapi_text.inc"
-    ;
 
 void http_api_openapi(struct http_call *c)
 {

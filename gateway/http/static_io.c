@@ -118,6 +118,7 @@ static const struct file *find(const struct http_static *s, const char *path)
 static enum status load_all(struct http_static *s, DIR *dir, const char *folder,
                             struct err *err)
 {
+    // cppcheck-suppress readdirCalled
     for (struct dirent *d; (d = readdir(dir)) != NULL;) {
         const char *type = type_of(d->d_name);
         if (type == NULL || d->d_name[0] == '.')

@@ -100,7 +100,7 @@ static enum status load_pair(const char *certificate, const char *key,
 enum status http_tls_load(const char *certificate, const char *key,
                           struct http_tls **out, struct err *err)
 {
-    struct pair *p;
+    struct pair *p = NULL;
     enum status s = load_pair(certificate, key, &p, err);
     if (s != ST_OK)
         return s;
@@ -114,7 +114,7 @@ enum status http_tls_load(const char *certificate, const char *key,
 enum status http_tls_reload(struct http_tls *t, const char *certificate,
                             const char *key, struct err *err)
 {
-    struct pair *p;
+    struct pair *p = NULL;
     enum status s = load_pair(certificate, key, &p, err);
     if (s != ST_OK)
         return s;

@@ -47,6 +47,21 @@ static void make_account(struct cloud *cloud, const char *name,
         die(name, status_text(s));
 }
 
+/* Reads "NAME LENGTH\n"; false at the end. */
+static bool read_line(char name[ACCOUNT_NAME_MAX + 1], size_t *len)
+{
+    char line[128], *end;
+    if (fgets(line, sizeof(line), stdin) == NULL)
+        return false;
+    size_t n = strcspn(line, " \n");
+    if (line[n] != ' ' || n > ACCOUNT_NAME_MAX)
+        return false;
+    memcpy(name, line, n);
+    name[n] = '\0';
+    *len = strtoul(line + n + 1, &end, 10);
+    return *end == '\n' && *len <= LIMIT_MESSAGE;
+}
+
 static void serve(struct http_server_options *o, struct cloud *cloud, int argc,
                   char **argv)
 {
@@ -60,7 +75,7 @@ static void serve(struct http_server_options *o, struct cloud *cloud, int argc,
         die("start", err.text);
     printf("ready %u\n", http_server_port(server));
     fflush(stdout);
-    while (scanf("%64s %zu", name, &len) == 2 && getchar() == '\n')
+    while (read_line(name, &len))
         take_mail(cloud, name, len);
     http_events_stop(http_app_options(o->app)->events);
     http_server_stop(server);

@@ -134,10 +134,10 @@ void web_read(int fd, bool head, struct reply *r)
     if (!read_head(fd, &r->head))
         return;
     (void)buf_cstr(&r->head);
-    ck_assert_int_eq(
-        sscanf((const char *)r->head.data, "HTTP/1.1 %d", &r->status), 1);
+    ck_assert_int_eq(strncmp((const char *)r->head.data, "HTTP/1.1 ", 9), 0);
+    r->status = (int)strtol((const char *)r->head.data + 9, NULL, 10);
     const char *length = reply_header(r, "Content-Length");
-    size_t left = head || length == NULL ? 0 : (size_t)atol(length);
+    size_t left = head || length == NULL ? 0 : strtoul(length, NULL, 10);
     while (left > 0) {
         uint8_t *room = buf_reserve(&r->body, left);
         ssize_t n = recv(fd, room, left, 0);

@@ -286,13 +286,12 @@ START_TEST(chunked_bodies_are_bounded)
     struct reply r;
     const char *head = "POST /api/login HTTP/1.1\r\n" HOST
                        "Transfer-Encoding: chunked\r\n\r\n";
-    char chunk[1024 + 8];
-    memcpy(chunk, "400\r\n", 5);
-    memset(chunk + 5, ' ', 1024);
-    memcpy(chunk + 5 + 1024, "\r\n", 2);
+    struct buf chunk = {0};
+    buf_printf(&chunk, "400\r\n%1024s\r\n", "");
     web_write(fd, head, strlen(head));
     for (int i = 0; i < 6; i++)
-        web_write(fd, chunk, 5 + 1024 + 2);
+        web_write(fd, (const char *)chunk.data, chunk.len);
+    buf_free(&chunk);
     web_write(fd, "0\r\n\r\n", 5);
     web_read(fd, false, &r);
     ck_assert_int_eq(r.status, 413);
