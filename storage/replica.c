@@ -139,19 +139,41 @@ void replica_replay_config(struct replica_core *r,
     }
 }
 
+/* The log may begin before the checkpoint's base, with entries that were cut
+ * and replaced before the checkpoint was made. Those beyond the base follow
+ * from nothing that is kept: they are loose, and a CUT to the base or below
+ * it, or a RESET, must come. */
+static bool is_loose(const struct replica_core *r,
+                     const struct wal_record *record)
+{
+    if (r->loose.seq != 0) {
+        return true;
+    }
+    return r->tail.count == 0 && !name_equal(record->previous, r->tail.base);
+}
+
 static enum status replay_entry(struct replica_core *r,
                                 const struct wal_record *record)
 {
-    struct name last = log_last(r);
     if (record->name.seq <= r->tail.base.seq) {
         return ST_OK; /* the checkpoint has it */
+    }
+    bool loose = is_loose(r, record);
+    struct name last = loose ? r->loose : log_last(r);
+    if (loose && last.seq == 0) {
+        last = record->previous; /* the first one */
     }
     if (!name_equal(record->previous, last) ||
         record->name.seq != last.seq + 1 || record->name.epoch < last.epoch) {
         return ST_CORRUPT;
     }
+    if (loose) {
+        r->loose = record->name;
+        return ST_OK;
+    }
     struct entry *e = log_push(r, record->name, record->payload);
     e->position = record->position;
+    r->tail.synced_seq = record->name.seq; /* nothing leaves before it is */
     return ST_OK;
 }
 
@@ -172,10 +194,30 @@ static enum status replay_epoch(struct replica_core *r,
     return c.bad ? ST_CORRUPT : ST_OK;
 }
 
+static enum status replay_cut(struct replica_core *r, struct name to)
+{
+    struct name base = r->tail.base, have;
+    if (to.seq < base.seq || (to.seq == base.seq && r->tail.count == 0)) {
+        /* Older than the checkpoint: all that came before is gone. */
+        r->loose = (struct name){0, 0};
+        log_cut(r, base);
+        return ST_OK;
+    }
+    if (r->loose.seq != 0) {
+        bool known = to.seq <= r->loose.seq && to.epoch <= r->loose.epoch;
+        r->loose = to;
+        return known ? ST_OK : ST_CORRUPT;
+    }
+    if (!log_name(r, to.seq, &have) || !name_equal(have, to)) {
+        return ST_CORRUPT;
+    }
+    log_cut(r, to);
+    return ST_OK;
+}
+
 enum status replica_replay(struct replica_core *r,
                            const struct wal_record *record)
 {
-    struct name have;
     switch (record->kind) {
     case WAL_ENTRY:
         return replay_entry(r, record);
@@ -187,20 +229,13 @@ enum status replica_replay(struct replica_core *r,
         }
         return ST_OK;
     case WAL_CUT:
-        if (record->name.seq < r->tail.base.seq) {
-            return ST_OK; /* older than the checkpoint */
-        }
-        if (!log_name(r, record->name.seq, &have) ||
-            !name_equal(have, record->name)) {
-            return ST_CORRUPT;
-        }
-        log_cut(r, record->name);
-        return ST_OK;
+        return replay_cut(r, record->name);
     case WAL_RESET:
         if (record->name.seq > r->tail.base.seq) {
             return ST_CORRUPT; /* the checkpoint it speaks of is missing */
         }
         log_reset(r, r->tail.base);
+        r->loose = (struct name){0, 0};
         r->committed = r->tail.base.seq;
         return ST_OK;
     case WAL_DROP:
@@ -214,7 +249,7 @@ void replica_recovered(struct replica_core *r, bool damaged)
 {
     struct effects none = {0};
     struct name last = log_last(r);
-    r->damaged = damaged;
+    r->damaged = damaged || r->loose.seq != 0;
     if (r->committed > last.seq && !damaged) {
         /* A committed seq is only ever noted of entries that this log held:
          * it lost its tail (R16). */
@@ -482,7 +517,7 @@ void replica_report(const struct replica_core *r, struct tablet_report *out)
 void replica_placed(struct replica_core *r, uint64_t ordinal, uint64_t position)
 {
     if (r->phase == PHASE_ENTERING && ordinal == r->staged_ordinal) {
-        r->epoch_position = position;
+        r->staged_position = position;
         return;
     }
     /* Records are placed in the order of their ordinals: the newest entries
@@ -509,8 +544,11 @@ uint64_t replica_checkpointed(struct replica_core *r, struct name name,
     if (e != NULL) {
         position = e->position;
     }
-    if (r->config.epoch > epoch || r->phase == PHASE_ENTERING) {
-        position = r->epoch_position < position ? r->epoch_position : position;
+    if (r->config.epoch > epoch && r->epoch_position < position) {
+        position = r->epoch_position;
+    }
+    if (r->phase == PHASE_ENTERING && r->staged_position < position) {
+        position = r->staged_position;
     }
     return position;
 }

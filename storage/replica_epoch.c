@@ -134,6 +134,7 @@ void epoch_on_synced(struct replica_core *r, int64_t now_us, struct effects *fx)
     arena_free(&r->config_arena);
     r->config = r->staged;
     r->config_arena = r->staged_arena;
+    r->epoch_position = r->staged_position;
     r->staged = (struct tablet_config){0};
     r->staged_arena = (struct arena){0};
     r->coord_lease_us = 0;

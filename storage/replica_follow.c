@@ -196,8 +196,11 @@ void follow_install(struct replica_core *r, const struct event *e,
     struct name name = e->u.snapshot.name;
     bool current = r->phase == PHASE_FOLLOWING && r->role == REPLICA_LEARNER &&
                    r->fetching && r->config.epoch == e->u.snapshot.epoch;
-    if (!current || e->u.snapshot.state == NULL || name.seq < r->committed) {
-        /* Failed, or of an epoch that is over (quality 11). */
+    if (!current || e->u.snapshot.state == NULL || name.seq < r->committed ||
+        name.seq < r->matched.seq) {
+        /* Failed, or of an epoch that is over (quality 11), or asked for by a
+         * message that came late: what is matched is acknowledged, and the
+         * primary may count on it (R10). */
         state_free(e->u.snapshot.state);
         if (current) {
             r->fetching = false;

@@ -98,11 +98,13 @@ struct replica_core {
     int64_t log_commit_us; /* 0: nothing to note */
     uint64_t told_commit;  /* leading: told to peers; following: heard */
     bool damaged, recovered;
+    struct name loose; /* replay: end of entries that do not reach the base */
 
     struct arena config_arena, staged_arena;
     struct tablet_config config, staged; /* epoch 0: none */
     uint64_t staged_ordinal;
-    uint64_t epoch_position;
+    /* Where the records of CONFIG and STAGED are; 0: not in the log. */
+    uint64_t epoch_position, staged_position;
     int64_t last_echo_us; /* to another primary (R12 c) */
     enum replica_role role;
     enum phase phase;

@@ -12,3 +12,8 @@ unit_checkpoint_LDADD = $(ENGINE_UNIT)
 unit_store_SOURCES = tests/unit/test_store.c
 unit_store_LDADD = $(ENGINE_UNIT)
 TESTS += unit_tree unit_state unit_wal unit_checkpoint unit_store
+check_PROGRAMS += unit_replica
+unit_replica_SOURCES = tests/unit/test_replica.c tests/unit/replica_rig.c \
+    tests/unit/replica_rig.h
+unit_replica_LDADD = $(ENGINE_UNIT)
+TESTS += unit_replica
