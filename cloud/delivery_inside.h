@@ -8,7 +8,9 @@
 #include "cloud/delivery.h"
 #include "cloud/mailbox_store.h"
 
-#define DELIVERY_PATIENCE_MS 30000
+/* Well above what a failover takes, and well below the half minute after
+ * which common clients give up, who then would not hear the 451. */
+#define DELIVERY_PATIENCE_MS 10000
 
 enum delivery_step {
     STEP_START = 1, /* nothing written */

@@ -258,10 +258,13 @@ static void on_head_line(struct scanner *s, struct slice line, size_t start,
         end_head(s, start, at);
         return;
     }
-    bool first = start == s->head_start;
+    /* The message's own header may begin in its midst, as a store puts trace
+     * fields before it: so whatever is borne with in its first line, a
+     * mailbox's "From " or a fold, is so in every line. */
+    bool root = s->tree->count == 1, first = start == s->head_start;
     bool field = field_name_length(line) > 0 ||
-                 (!first && is_blank(line.data[0])) ||
-                 (start == 0 && slice_starts_with(line, slice_of("From ")));
+                 ((root || !first) && is_blank(line.data[0])) ||
+                 (root && slice_starts_with(line, slice_of("From ")));
     if (!field)
         end_head(s, start, start);
 }

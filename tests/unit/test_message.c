@@ -82,6 +82,15 @@ static const struct {
     {"Content-Disposition: attachment; filename=\"..\"\n\nx",
      "1 text/plain _. 1 a\n"},
     {"From sender Thu Jan 1\nContent-Type: text/html\n\nx", "1 text/html 1\n"},
+    {" fold\nContent-Type: text/html\n\nx", "1 text/html 1\n"},
+    /* The same once trace fields are in front. */
+    {"Received: x\n\ty\nFrom sender Thu Jan 1\nContent-Type: text/html\n\nx",
+     "1 text/html 1\n"},
+    {"Received: x\n fold\nContent-Type: text/html\n\nx", "1 text/html 1\n"},
+    /* But not in a part. */
+    {"Content-Type: multipart/mixed; boundary=b\n\n--b\nA: b\nFrom x\n"
+     "Content-Type: text/html\n\nx\n--b--\n",
+     "1 text/plain 33\n"},
 };
 
 START_TEST(structure)
