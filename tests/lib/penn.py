@@ -38,15 +38,17 @@ def wait_for(condition, seconds, text, pause=0.02):
 
 
 def reserve_ports():
-    """A port base from 10000 to 31000 in steps of 700; the lock is held until
-    the file object that comes with it is closed."""
-    folder = os.path.join(tempfile.gettempdir(), "penn-ports")
+    """A port base from 10700 to 30300 in steps of 700; the lock is held until
+    the file object that comes with it is closed. (With base 10000 HTTP would
+    be on 10080, which browsers refuse as unsafe.)"""
+    # Not under TMPDIR, which differs from test to test: ports do not.
+    folder = "/tmp/penn-ports"
     os.makedirs(folder, mode=0o777, exist_ok=True)
     # Ports of the kernel's own choice are above; others' services are not
     # known, so a base with a listener in it is passed over.
-    start = os.getpid() % 30
-    for i in range(30):
-        base = 10000 + 700 * ((start + i) % 30)
+    start = os.getpid() % 29
+    for i in range(29):
+        base = 10700 + 700 * ((start + i) % 29)
         lock = open(os.path.join(folder, f"{base}.lock"), "w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,7 +58,7 @@ def reserve_ports():
         if not _listening(base, base + 700):
             return base, lock
         lock.close()
-    raise Failure("no free port base between 10000 and 31000")
+    raise Failure("no free port base between 10700 and 31000")
 
 
 def _listening(low, high):
