@@ -23,7 +23,8 @@ libgateway_a_SOURCES += \
     gateway/http/tls_io.c gateway/http/tls_io.h
 
 # The API's description as a C string.
-gateway/http/openapi_text.inc: gateway/http/openapi.json
+gateway/http/openapi_text.inc: gateway/http/openapi.json \
+    gateway/http/local.mk
 	$(AM_V_GEN)$(MKDIR_P) gateway/http && { \
 	    echo 'static const char text[] =' && \
 	    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/"/' -e 's/$$/\\n"/' \
