@@ -76,7 +76,8 @@ enum status hello_check(const struct hello_self *self,
     if (h->role == ROLE_NONE || h->role > ROLE_CLIENT ||
         h->lane > LANE_BEACON || h->name.len > LIMIT_NAME ||
         !printable(h->name)) {
-        return err_set(err, ST_INVALID, "hello with bad role %u, lane %u or name",
+        return err_set(err, ST_INVALID,
+                       "hello with bad role %u, lane %u or name",
                        (unsigned)h->role, (unsigned)h->lane);
     }
     s = check_cluster(self, h, err);

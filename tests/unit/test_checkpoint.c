@@ -402,10 +402,9 @@ START_TEST(errors)
         failures += s != ST_OK;
         ck_assert_int_eq(load(b, &copy, &info), ST_OK);
         /* a folder's sync that fails leaves both names possible */
-        ck_assert_uint_eq(info.applied.seq,
-                          s == ST_OK || (_i == 1 && info.applied.seq == 80)
-                              ? 80
-                              : 20);
+        ck_assert_uint_eq(
+            info.applied.seq,
+            s == ST_OK || (_i == 1 && info.applied.seq == 80) ? 80 : 20);
         state_free(copy);
         sim_disk_fail_write(b->h, 0);
         sim_disk_fail_sync(b->h, 0);

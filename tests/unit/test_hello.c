@@ -215,9 +215,9 @@ START_TEST(every_message_is_of_use)
     };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         bool any = false;
-        for (uint8_t from = 0; from <= ROLE_CLIENT; from++) {
-            for (uint8_t to = 0; to <= ROLE_CLIENT; to++) {
-                any |= hello_may_send(from, to, types[i]);
+        for (unsigned from = 0; from <= ROLE_CLIENT; from++) {
+            for (unsigned to = 0; to <= ROLE_CLIENT; to++) {
+                any |= hello_may_send((uint8_t)from, (uint8_t)to, types[i]);
             }
         }
         ck_assert_msg(any, "%s", wire_type_name(types[i]));
