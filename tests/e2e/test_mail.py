@@ -355,6 +355,35 @@ def size_largest():
     expect(not find(alice, subject), "what was refused is not there")
 
 
+def large_to_several():
+    c, subject = shared.get(), mark("large to two")
+    sent = of_size(subject, 9 * MIB + 1)
+    with Smtp(c.smtp) as s:
+        s.envelope(ALICE)
+        s.want(250, f"RCPT TO:<{DEMO}>")
+        s.want(354, "DATA")
+        s.want(250, s.stuffed(sent))
+    for user, address in (("alice", ALICE), ("demo", DEMO)):
+        web = shared.web(user)
+        back, trace = raw(web, arrived(web, subject)["uid"])
+        expect(back == sent, f"{user}: byte for byte")
+        expect(f"for <{address}>;".encode() in trace, trace)
+
+
+def broken_off():
+    """A connection that breaks before the end of data leaves nothing."""
+    c, subject = shared.get(), mark("broken off")
+    for end in (b"", b"\r\n", b"\r\n."):
+        with Smtp(c.smtp) as s:
+            s.envelope(ALICE)
+            s.want(354, "DATA")
+            s.pieces(message(subject, b"half") + end)
+    # A later one goes through the same gateways.
+    for _ in range(4):
+        expect(deliver(c.smtp, ALICE, message(subject + "!"))[0] == 250, "250")
+    expect(not find(shared.web("alice"), subject), "nothing was stored")
+
+
 def lines_and_hops():
     """At each limit and one above."""
     c, alice = shared.get(), shared.web("alice")
@@ -551,6 +580,25 @@ def compose_user_to_user():
     # The other's message is not there for us.
     code, _, _ = fetch(alice, f"/api/mail/messages/{m['uid']}/raw")
     expect(code == 404, f"another's message: {code}")
+
+
+def compose_largest():
+    alice, demo = shared.web("alice"), shared.web("demo")
+    for size, wanted in ((18 * MIB, 201), (19 * MIB, 413)):
+        subject = mark(f"{size} bytes")
+        data = hashlib.shake_128(subject.encode()).digest(size)
+        code, text = alice.once("POST", "/api/mail/messages", {
+            "to": DEMO, "subject": subject, "text": "x", "attachments": [
+                {"name": "a.bin", "data": base64.b64encode(data).decode()}]})
+        expect(code == wanted, f"{size}: {code} {text[:200]}")
+        if code != 201:
+            expect(not find(demo, subject), "refused without effect")
+            continue
+        uid = arrived(demo, subject)["uid"]
+        parts = demo.call("GET", f"/api/mail/messages/{uid}")["parts"]
+        [number] = [p["number"] for p in parts if p.get("name") == "a.bin"]
+        body = fetch(demo, f"/api/mail/messages/{uid}/parts/{number}")[2]
+        expect(body == data, "the attachment's bytes")
 
 
 def compose_refusals():
@@ -776,10 +824,10 @@ if __name__ == "__main__":
     try:
         run(swaks_to_inbox, swaks_attachment, msmtp, s_nail, smtp_source,
             dialogue, recipients, relay_matrix, null_sender_and_postmaster,
-            pipelining, size_announced, size_largest, lines_and_hops,
-            corpus_round_trip, odd_bytes, smuggling, compose_user_to_user,
-            compose_refusals, bcc_is_hidden, actions, logout_ends_the_session,
-            forged_requests, the_store_is_sound, sessions_survive_gateways,
-            degraded)
+            pipelining, size_announced, size_largest, large_to_several,
+            broken_off, lines_and_hops, corpus_round_trip, odd_bytes,
+            smuggling, compose_user_to_user, compose_largest, compose_refusals,
+            bcc_is_hidden, actions, logout_ends_the_session, forged_requests,
+            the_store_is_sound, sessions_survive_gateways, degraded)
     finally:
         shared.close()
