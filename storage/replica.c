@@ -492,6 +492,11 @@ bool replica_is_open(const struct replica_core *r)
     return r->phase == PHASE_OPEN;
 }
 
+bool replica_is_damaged(const struct replica_core *r)
+{
+    return r->damaged;
+}
+
 void replica_report(const struct replica_core *r, struct tablet_report *out)
 {
     struct state_counts counts;

@@ -153,6 +153,8 @@ struct state *replica_state(const struct replica_core *r);
 const struct tablet_config *replica_config(const struct replica_core *r);
 enum replica_role replica_role_of(const struct replica_core *r);
 bool replica_is_open(const struct replica_core *r);
+/* It cannot vouch for its log (R16). */
+bool replica_is_damaged(const struct replica_core *r);
 void replica_report(const struct replica_core *r, struct tablet_report *out);
 /* The record of FX_APPEND's ORDINAL starts at log position POSITION. */
 void replica_placed(struct replica_core *r, uint64_t ordinal,

@@ -64,10 +64,21 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
     buf_free(&config);
 }
 
+/* A damaged replica makes none: its log is what says that it is damaged, and
+ * a checkpoint would let go of it (R16). */
+static bool may_checkpoint(const struct tablet *t)
+{
+    return t->writer == NULL && t->fetch == NULL &&
+           !replica_is_damaged(t->core);
+}
+
+/* Never below the newest there is, which a rebuilt replica or an abandoned
+ * snapshot may have left: a restart takes the highest one, and would not find
+ * the epoch that only the lower one knows (R3). */
 static bool worth_it(const struct tablet *t)
 {
     struct name applied = state_applied(replica_state(t->core));
-    return t->writer == NULL && t->fetch == NULL &&
+    return may_checkpoint(t) && applied.seq >= t->checkpoint.seq &&
            (applied.seq > t->checkpoint.seq ||
             replica_config(t->core)->epoch > t->checkpoint_epoch);
 }
@@ -82,20 +93,36 @@ bool checkpoint_running(const struct shard *s)
     return false;
 }
 
+/* True if that gave something back. */
+static bool release_idle(struct shard *s, struct tablet *t, uint64_t before)
+{
+    uint32_t id;
+    uint64_t position;
+    release(s, t);
+    return !wal_oldest_tablet(s->wal, &id, &position) || position > before;
+}
+
+/* The tablet that needs the oldest position may have nothing for a new
+ * checkpoint: what it needs is a note of a commit that its checkpoint has, or
+ * stood in the log when the process started. Then it needs it no more; else
+ * one idle tablet would keep the log of all others. */
 void checkpoint_consider(struct shard *s)
 {
     uint32_t id;
     uint64_t position;
-    if (s->fatal || wal_size(s->wal) <= s->log_limit ||
-        !wal_oldest_tablet(s->wal, &id, &position)) {
-        return;
-    }
-    struct tablet *t = shard_tablet(s, id);
-    if (t == NULL) {
-        wal_release(s->wal, id, UINT64_MAX);
-        return;
-    }
-    if (worth_it(t) && !checkpoint_running(s)) {
-        checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
+    while (!s->fatal && wal_size(s->wal) > s->log_limit &&
+           wal_oldest_tablet(s->wal, &id, &position)) {
+        struct tablet *t = shard_tablet(s, id);
+        if (t == NULL) {
+            wal_release(s->wal, id, UINT64_MAX);
+        } else if (worth_it(t)) {
+            if (!checkpoint_running(s)) {
+                checkpoint_begin_take(s, t,
+                                      state_snapshot(replica_state(t->core)));
+            }
+            return;
+        } else if (!may_checkpoint(t) || !release_idle(s, t, position)) {
+            return;
+        }
     }
 }
