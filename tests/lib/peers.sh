@@ -43,7 +43,7 @@ missing() {
 
 [ -x "$root/usr/sbin/smtp-source" ] || get postfix
 while lack=$(missing | head -n 1) && [ -n "$lack" ]; do
-    get "$(package_of $lack)"
+    get "$(package_of "$lack")"
 done
 
 # A script of that name that finds its libraries.
