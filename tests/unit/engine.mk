@@ -17,3 +17,7 @@ unit_replica_SOURCES = tests/unit/test_replica.c tests/unit/replica_rig.c \
     tests/unit/replica_rig.h
 unit_replica_LDADD = $(ENGINE_UNIT)
 TESTS += unit_replica
+check_PROGRAMS += unit_shard
+unit_shard_SOURCES = tests/unit/test_shard.c
+unit_shard_LDADD = $(ENGINE_UNIT)
+TESTS += unit_shard

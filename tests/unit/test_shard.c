@@ -1,0 +1,226 @@
+/*
+ * When a shard's log lets go of what (R16): one shard on a simulated disk, its
+ * replicas secondaries of a primary that is played by hand.
+ */
+#include "storage/shard_impl.h"
+#include "tests/sim/sim_env.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT KIB(64)
+#define LIMIT (4 * SEGMENT)
+#define PRIMARY 2
+
+struct bench {
+    struct world *w;
+    struct env *e;
+    struct store store;
+    struct beacon_table *beacons;
+    struct shard *s;
+    uint64_t epoch;
+};
+
+static struct bench b;
+
+static void on_kick(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_fatal(void *ctx, enum status why, const char *text)
+{
+    (void)ctx;
+    ck_abort_msg("%s: %s", status_name(why), text);
+}
+
+static void bench_open(void)
+{
+    struct err err = {""};
+    struct storage_node_options o = {
+        .env = b.e,
+        .node = 1,
+        .name = "storage-1",
+        .log_limit = LIMIT,
+        .segment_size = SEGMENT,
+        .kick = on_kick,
+        .on_fatal = on_fatal,
+    };
+    struct links_options l = {.env = b.e, .lane = LANE_REQUEST};
+    ck_assert_int_eq(store_open(b.e, 1, (struct id128){{9}}, &b.store, &err),
+                     ST_OK);
+    b.beacons = beacon_table_new(env_now_us(b.e), 0);
+    enum status s = shard_open(&o, &b.store, b.beacons, &b.s, &err);
+    ck_assert_msg(s == ST_OK, "%s", err.text);
+    b.s->links = links_new(&l);
+    b.epoch++;
+}
+
+static void bench_close(void)
+{
+    world_run_for(b.w, 1000 * SIM_MS);
+    shard_free(b.s);
+    beacon_table_free(b.beacons);
+}
+
+static void begin(void)
+{
+    memset(&b, 0, sizeof(b));
+    b.w = world_new(7);
+    b.e = sim_env_new(sim_host_new(b.w, "a"), NULL);
+    bench_open();
+}
+
+static void end(void)
+{
+    bench_close();
+    world_free(b.w);
+}
+
+static struct replica primary(void)
+{
+    return (struct replica){PRIMARY, {{PRIMARY}}};
+}
+
+/* Tablet ID follows in this epoch. */
+static struct tablet *follow(uint32_t id)
+{
+    struct replica members[] = {b.s->host.self, primary()};
+    struct tablet_config c = {.tablet = id,
+                              .hash_last = UINT64_MAX,
+                              .epoch = b.epoch,
+                              .primary = primary(),
+                              .in_sync = members,
+                              .in_sync_count = 2};
+    struct tablet *t = shard_tablet(b.s, id);
+    if (t == NULL) {
+        t = shard_add_tablet(b.s, id, state_new());
+        replica_recovered(t->core, false);
+        shard_hook_state(b.s, t);
+    }
+    struct event e = {.kind = EVENT_CONFIG, .u.config = &c};
+    shard_step(b.s, t, &e);
+    world_run_for(b.w, 50 * SIM_MS);
+    ck_assert_int_eq(replica_role_of(t->core), REPLICA_SECONDARY);
+    return t;
+}
+
+static void tell(struct tablet *t, struct wire_msg *m)
+{
+    struct event e = {.kind = EVENT_MESSAGE};
+    e.u.message.from = primary();
+    e.u.message.m = m;
+    shard_step(b.s, t, &e);
+}
+
+/* COUNT entries of 4 KiB, which apply to nothing; all but the last are
+ * committed. */
+static void prepare(struct tablet *t, unsigned count)
+{
+    static uint8_t junk[KIB(4)];
+    struct wire_msg m = {.type = MSG_PREPARE};
+    for (unsigned i = 0; i < count; i++) {
+        struct tablet_report r;
+        replica_report(t->core, &r);
+        m.u.prepare = (struct msg_prepare){
+            .tablet = t->id,
+            .epoch = b.epoch,
+            .entry = {b.epoch, r.last.seq + 1},
+            .previous = r.last,
+            .committed = r.last.seq,
+            .payload = slice_make(junk, sizeof(junk)),
+        };
+        tell(t, &m);
+        world_run_for(b.w, 30 * SIM_MS);
+    }
+}
+
+static void commit(struct tablet *t)
+{
+    struct wire_msg m = {.type = MSG_COMMITTED};
+    m.u.committed = (struct msg_committed){t->id, b.epoch, UINT64_MAX};
+    tell(t, &m);
+}
+
+static void fill(struct tablet *t, unsigned count)
+{
+    prepare(t, count);
+    commit(t);
+    world_run_for(b.w, 200 * SIM_MS);
+}
+
+static bool damaged(uint32_t id)
+{
+    return replica_is_damaged(shard_tablet(b.s, id)->core);
+}
+
+/* Its checkpoint has all there is, but the log has a note of that commit. */
+START_TEST(an_idle_tablet_does_not_keep_the_log)
+{
+    uint32_t id;
+    uint64_t position;
+    struct tablet *idle = follow(1);
+    prepare(idle, 5);
+    commit(idle);
+    checkpoint_begin_take(b.s, idle, state_snapshot(replica_state(idle->core)));
+    world_run_for(b.w, 1000 * SIM_MS);
+    ck_assert_uint_eq(idle->checkpoint.seq, 5);
+    ck_assert(wal_oldest_tablet(b.s->wal, &id, &position));
+    ck_assert_uint_eq(id, 1); /* that note */
+    fill(follow(2), 300);
+    ck_assert_uint_le(wal_size(b.s->wal), LIMIT + 2 * SEGMENT);
+}
+END_TEST
+
+START_TEST(a_tablet_idle_since_the_start_does_not_keep_the_log)
+{
+    struct tablet *idle = follow(1);
+    prepare(idle, 5);
+    commit(idle);
+    checkpoint_begin_take(b.s, idle, state_snapshot(replica_state(idle->core)));
+    bench_close();
+    bench_open();
+    ck_assert_uint_eq(shard_tablet(b.s, 1)->checkpoint.seq, 5);
+    fill(follow(2), 300);
+    ck_assert_uint_le(wal_size(b.s->wal), LIMIT + 2 * SEGMENT);
+}
+END_TEST
+
+START_TEST(damage_outlives_restarts)
+{
+    struct tablet *t = follow(1);
+    fill(t, 5);
+    struct wal_record gap = {.kind = WAL_ENTRY,
+                             .tablet = 1,
+                             .name = {b.epoch, 20},
+                             .previous = {b.epoch, 19}};
+    (void)wal_append(b.s->wal, &gap);
+    for (int i = 0; i < 3; i++) {
+        bench_close();
+        bench_open();
+        ck_assert(damaged(1));
+        (void)follow(1);
+        fill(follow(2), 150); /* much more than the log's limit */
+        ck_assert(damaged(1));
+        ck_assert(!damaged(2));
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("shard");
+    TCase *c = tcase_create("log");
+    tcase_set_timeout(c, 60);
+    tcase_add_checked_fixture(c, begin, end);
+    tcase_add_test(c, an_idle_tablet_does_not_keep_the_log);
+    tcase_add_test(c, a_tablet_idle_since_the_start_does_not_keep_the_log);
+    tcase_add_test(c, damage_outlives_restarts);
+    suite_add_tcase(suite, c);
+    SRunner *r = srunner_create(suite);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
