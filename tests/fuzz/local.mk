@@ -39,6 +39,15 @@ fuzz_message_SOURCES = tests/fuzz/fuzz_message.c tests/fuzz/fuzz.h
 fuzz_message_LDFLAGS = $(FUZZ_LINK)
 fuzz_message_LDADD = $(FUZZ_CLOUD_LIBS)
 
+noinst_PROGRAMS += fuzz_html fuzz_http
+FUZZERS += fuzz_html fuzz_http
+fuzz_html_SOURCES = tests/fuzz/fuzz_html.c tests/fuzz/fuzz.h
+fuzz_html_LDFLAGS = $(FUZZ_LINK)
+fuzz_html_LDADD = libgateway.a libcommon.a $(XXHASH_LIBS)
+fuzz_http_SOURCES = tests/fuzz/fuzz_http.c tests/fuzz/fuzz.h
+fuzz_http_LDFLAGS = $(FUZZ_LINK)
+fuzz_http_LDADD = libgateway.a $(FUZZ_CLOUD_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS)
+
 fuzz-smoke: $(FUZZERS) fuzz_seeds
 	sh $(srcdir)/tests/fuzz/smoke.sh $(srcdir) $(FUZZ_SECONDS) $(FUZZERS)
 else

@@ -322,6 +322,34 @@ START_TEST(sending_to_oneself_and_in_secret)
 }
 END_TEST
 
+/* A note to oneself is there twice. Who wrote it sees whom he sent it to in
+ * secret, nobody else does. */
+START_TEST(secret_recipients_are_the_writers)
+{
+    struct reply r;
+    char uid[27];
+    fixture_account(&web.f, "carol");
+    expect(&demo, "POST", "/api/mail/messages",
+           "{\"to\":\"demo@penncloud.test\"}", 201, NULL);
+    ck_assert_int_eq(total_of(&demo, "inbox", "total"), 1);
+    ck_assert_int_eq(total_of(&demo, "sent", "total"), 1);
+    expect(&demo, "POST", "/api/mail/messages",
+           "{\"to\":\"alice@penncloud.test\","
+           "\"bcc\":\"carol@penncloud.test\"}",
+           201, NULL);
+    uid_of(&demo, "sent", 0, uid);
+    get(&demo, uid, "", &r);
+    const cJSON *bcc =
+        cJSON_GetArrayItem(cJSON_GetObjectItem(r.json, "bcc"), 0);
+    ck_assert_str_eq(text_of(bcc, "address"), "carol@penncloud.test");
+    reply_free(&r);
+    uid_of(&alice, "inbox", 0, uid);
+    get(&alice, uid, "/raw", &r);
+    ck_assert_ptr_null(strstr(buf_cstr(&r.body), "carol"));
+    reply_free(&r);
+}
+END_TEST
+
 static const struct {
     const char *json;
     int status;
@@ -688,6 +716,7 @@ int main(void)
     tcase_add_test(t, changes_need_the_token_and_our_origin);
     tcase_add_test(t, from_writing_to_deleting);
     tcase_add_test(t, sending_to_oneself_and_in_secret);
+    tcase_add_test(t, secret_recipients_are_the_writers);
     tcase_add_loop_test(t, bad_mail_is_refused_whole, 0, COUNT(compositions));
     tcase_add_test(t, what_is_not_yours_is_not_there);
     tcase_add_test(t, hostile_html_and_types);

@@ -271,7 +271,7 @@ START_TEST(one_address_cannot_take_all)
     struct reply r;
     for (int i = 0; i < 21; i++)
         fds[i] = web_dial(&web, "127.0.0.9");
-    ck_assert(web_closed(fds[20], 2000));
+    ck_assert(web_closed(fds[20], HEAD_MS / 2));
     web_raw(&web, "GET / HTTP/1.1\r\n" HOST "\r\n", &r);
     ck_assert_int_eq(r.status, 200);
     reply_free(&r);
