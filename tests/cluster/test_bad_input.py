@@ -188,7 +188,7 @@ def wrong_key():
         s.configure()
         for n in s.names()[:4]:
             s.spawn(n)
-        wait_for(lambda: s.coordinator().get("healthy"), 30 * SLOW, "healthy")
+        wait_for(s.healthy, 30 * SLOW, "the first three make a cluster")
         s.nodes = 3
         with Unharmed(s):
             for _, port in ports(s):

@@ -227,6 +227,13 @@ class Store:
     def coordinator(self):
         return self.status("coordinator-1")
 
+    def healthy(self):
+        """The coordinator is there and misses nothing."""
+        try:
+            return self.coordinator().get("healthy")
+        except (OSError, Failure, ValueError):
+            return False
+
     def node_state(self, name):
         """A node's state in the map: up, down, ..."""
         return next((n["state"] for n in self.coordinator().get("nodes", [])
