@@ -69,6 +69,7 @@ struct peer {
     bool joined;         /* its log was brought to ours in this epoch */
     uint64_t next;       /* seq to send next */
     uint64_t acked;      /* acknowledged in this epoch */
+    uint64_t told;       /* committed seq that was last sent to it (R6) */
     int64_t spoke_us;    /* when the dialogue last sent something */
     int64_t progress_us; /* of its acks, or since when it owes any (R11) */
     int64_t change_us;   /* when the coordinator was last asked about it */
@@ -96,7 +97,7 @@ struct replica_core {
     uint64_t committed; /* known, and held by this log (R6) */
     uint64_t logged_commit;
     int64_t log_commit_us; /* 0: nothing to note */
-    uint64_t told_commit;  /* leading: told to peers; following: heard */
+    uint64_t told_commit;  /* following: heard from the primary */
     bool damaged, recovered;
     struct name loose; /* replay: end of entries that do not reach the base */
 

@@ -166,7 +166,6 @@ void lead_begin(struct replica_core *r, int64_t now_us, struct effects *fx)
     if (HAS_BUG(r->host, no_lease_wait)) {
         r->gate_us = now_us;
     }
-    r->told_commit = r->committed;
     r->tell_us = 0;
     peers_begin(r, now_us, fx);
     lead_advance(r, now_us, fx);
@@ -270,13 +269,12 @@ void lead_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
         return;
     }
     r->tell_us = 0;
-    if (r->told_commit == r->committed) {
-        return;
-    }
-    r->told_commit = r->committed;
+    /* Who does not stream now hears of it when he does again. */
     for (uint32_t i = 0; i < r->peer_count; i++) {
-        if (r->peers[i].phase == PEER_STREAMING) {
-            fx_send(fx, r->peers[i].id, MSG_COMMITTED)->u.committed =
+        struct peer *p = &r->peers[i];
+        if (p->phase == PEER_STREAMING && p->told < r->committed) {
+            p->told = r->committed;
+            fx_send(fx, p->id, MSG_COMMITTED)->u.committed =
                 (struct msg_committed){r->tablet, r->config.epoch,
                                        r->committed};
         }

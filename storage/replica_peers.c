@@ -199,7 +199,7 @@ static void send_entry(struct replica_core *r, struct peer *p,
         .payload =
             only_match ? slice_make(NULL, 0) : slice_make(e->payload, e->len),
     };
-    r->told_commit = r->committed;
+    p->told = r->committed;
 }
 
 static void pump(struct replica_core *r, struct peer *p, int64_t now_us,

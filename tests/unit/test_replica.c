@@ -519,6 +519,31 @@ START_TEST(r7_a_commit_needs_all_of_i_and_the_own_disk)
 }
 END_TEST
 
+/* One that heard of a commit in a dialogue of its own is not all. */
+START_TEST(r6_every_peer_is_told_what_is_committed)
+{
+    open_primary(1, none);
+    rig_command(&g, &cookies[0]);
+    rig_sync(&g);
+    rig_acked(&g, 2, 1, NAME(1, 1));
+    rig_acked(&g, 3, 1, NAME(1, 1));
+    ck_assert_uint_eq(rig_report(&g).committed.seq, 1);
+    struct wire_msg m = {.type = MSG_MISMATCH};
+    m.u.mismatch.tablet = 1;
+    m.u.mismatch.epoch = 1;
+    rig_message(&g, 3, &m);
+    rig_tail(&g, 3, 1, NAME(1, 1), 0);
+    ck_assert_uint_eq(rig_message_sent(&g, MSG_PREPARE)->u.prepare.committed,
+                      1);
+    g.now_us = replica_next_us(g.core);
+    rig_tick(&g);
+    ck_assert_uint_eq(rig_sent(&g, MSG_COMMITTED), 1);
+    const struct effect *x = rig_effect(&g, FX_SEND);
+    ck_assert_uint_eq(x->to.node, 2);
+    ck_assert_uint_eq(x->msg.u.committed.committed, 1);
+}
+END_TEST
+
 START_TEST(r6_acks_of_an_earlier_epoch_do_not_count)
 {
     open_primary(1, none);
@@ -711,6 +736,7 @@ static Suite *make_suite(void)
     tcase_add_test(c, r12c_it_waits_for_its_last_echo);
     tcase_add_test(c, r12e_all_of_i_must_have_what_it_has);
     tcase_add_test(c, r7_a_commit_needs_all_of_i_and_the_own_disk);
+    tcase_add_test(c, r6_every_peer_is_told_what_is_committed);
     tcase_add_test(c, r6_acks_of_an_earlier_epoch_do_not_count);
     tcase_add_test(c, r7_a_deposed_primary_says_unknown);
     tcase_add_test(c, r12_a_continuing_primary_answers_in_the_new_epoch);
