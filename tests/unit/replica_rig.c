@@ -66,7 +66,9 @@ void rig_restart(struct rig *g, struct name base)
     host_init(g, counter);
     g->core = replica_new(&g->host, TABLET, state_at(base));
     g->replayed = ST_OK;
-    g->count = g->synced; /* the rest never came to the disk */
+    while (g->count > g->synced) { /* the rest never came to the disk */
+        free((void *)(uintptr_t)g->records[--g->count].payload.data);
+    }
     for (uint32_t i = 0; i < g->count; i++) {
         g->ordinals[i] = 0;
         enum status s = replica_replay(g->core, &g->records[i]);
