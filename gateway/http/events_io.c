@@ -310,7 +310,7 @@ enum status http_events_open(struct http_events *e, const char *username,
     s->pending.max = KIB(16);
     snprintf(s->cookie, sizeof(s->cookie), "%s", cookie);
     /* At once something to read, so that the client sees the answer. */
-    buf_put_text(&s->pending, "retry: 3000\n\n");
+    buf_put_text(&s->pending, "retry: 1000\n\n");
     pthread_mutex_lock(&e->lock);
     struct watch *w = find_watch(e, username);
     bool is_new = w == NULL;

@@ -1,4 +1,4 @@
-"""The web interface in Chromium against a whole cluster: tests/e2e/ui.mjs.
+"""The web interface in Chromium against a whole cluster: ui.mjs, failover.mjs.
 
 PENN_NODE_MODULES: a folder that has node_modules/playwright-core; without it
 that is fetched once, into build/e2e. CHROMIUM: the browser."""
@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import SRC, Cluster, run  # noqa: E402
+from penn import BUILD, SRC, Cluster, run  # noqa: E402
 
 PLAYWRIGHT = "playwright-core@1.65.1"
 
@@ -25,17 +25,27 @@ def node_modules():
     return folder
 
 
-def in_the_browser():
+def in_the_browser(script, c):
+    env = dict(os.environ, PENN_URL=f"http://127.0.0.1:{c.http}",
+               PENN_SMTP=f"127.0.0.1:{c.smtp}", PENN_DIR=c.dir,
+               PENNCTL=os.path.join(BUILD, "pennctl"),
+               PENN_NODE_MODULES=node_modules())
+    r = subprocess.run(["node", f"tests/e2e/{script}"], cwd=SRC, env=env,
+                       capture_output=True, text=True, timeout=900)
+    if r.returncode != 0:
+        raise AssertionError(r.stdout + r.stderr)
+    print("  " + r.stdout.splitlines()[-1])
+
+
+def people_and_hostile_mail():
     with Cluster() as c:
-        env = dict(os.environ, PENN_URL=f"http://127.0.0.1:{c.http}",
-                   PENN_SMTP=f"127.0.0.1:{c.smtp}",
-                   PENN_NODE_MODULES=node_modules())
-        r = subprocess.run(["node", "tests/e2e/ui.mjs"], cwd=SRC, env=env,
-                           capture_output=True, text=True, timeout=900)
-        if r.returncode != 0:
-            raise AssertionError(r.stdout + r.stderr)
-        print("  " + r.stdout.splitlines()[-1])
+        in_the_browser("ui.mjs", c)
+
+
+def processes_die_under_an_open_inbox():
+    with Cluster() as c:
+        in_the_browser("failover.mjs", c)
 
 
 if __name__ == "__main__":
-    run(in_the_browser)
+    run(people_and_hostile_mail, processes_die_under_an_open_inbox)
