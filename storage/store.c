@@ -138,6 +138,7 @@ static enum status read_both(struct env *env, struct store *out,
                              struct err *err)
 {
     bool found = false, missing = true;
+    const char *damaged = NULL;
     for (size_t i = 0; i < 2; i++) {
         struct store one = {0};
         enum status s = read_file(env, files[i], &one, err);
@@ -146,7 +147,7 @@ static enum status read_both(struct env *env, struct store *out,
         }
         missing = missing && s == ST_NOT_FOUND;
         if (s == ST_CORRUPT) {
-            log_error(env->log, "store", "damaged", "file=%s", files[i]);
+            damaged = files[i];
         }
         if (s != ST_OK && s != ST_NOT_FOUND && s != ST_CORRUPT) {
             return err_set(err, s, "%s: %s", files[i], status_text(s));
@@ -159,6 +160,9 @@ static enum status read_both(struct env *env, struct store *out,
     }
     if (!found && !missing) {
         return err_set(err, ST_CORRUPT, "store, store.copy: both damaged");
+    }
+    if (found && damaged != NULL) {
+        log_error(env->log, "store", "damaged", "file=%s", damaged);
     }
     return found ? ST_OK : ST_NOT_FOUND;
 }

@@ -145,11 +145,18 @@ def sim(tally, build_name, seeds):
     run_all(tally, jobs, width=width)
 
 
-def sim_words(tally, option, level):
-    """Every named scenario, or every deliberate bug, which must be caught."""
+def scenarios(tally, level):
+    """Each named course of events; each deliberate bug, which must be found."""
     program = os.path.abspath("build/test/sim")
-    jobs = [(f"sim {option}", [program, option, "all"], {}, 1800)]
-    run_all(tally, jobs)
+    listed = subprocess.run([program, "--list"], capture_output=True,
+                            text=True).stdout.split("\n")
+    runs = {QUICK: "1", DEFAULT: "5", FULL: "200"}[level]
+    jobs = [(f"scenario {x.split()[1]}",
+             [program, "--scenario", x.split()[1], "--runs", runs], {}, 1800)
+            for x in listed if x.startswith("scenario ")]
+    jobs += [(f"bug {x.split()[1]}", [program, "--bug", x.split()[1]], {}, 900)
+             for x in listed if x.startswith("bug ")]
+    run_all(tally, jobs, width=os.cpu_count() or 2)
 
 
 def scripts(tally, build_name, names, env=None, seconds=1800):
@@ -170,6 +177,7 @@ PARTS = [
      lambda t, n: scripts(t, "test", ["tests/unit/check_man.py"])),
     ("sim", QUICK, ["test"],
      lambda t, n: sim(t, "test", {QUICK: 100, DEFAULT: 1000, FULL: 100000}[n])),
+    ("scenarios", DEFAULT, ["test"], scenarios),
     ("cluster", DEFAULT, ["test"], lambda t, n: scripts(
         t, "test", sorted(glob.glob("tests/cluster/test_*.py")))),
     ("e2e", DEFAULT, ["test"], lambda t, n: scripts(
