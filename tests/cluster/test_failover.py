@@ -238,7 +238,24 @@ def old_coordinator():
         w.finish()
 
 
+def rolling_restart():
+    """Each is told to stop and started again: no client sees an error."""
+    with Store() as s, Writer(s) as w:
+        gaps = []
+        for name in s.names():
+            w.elapse(DETECTION + 0.2)  # the coordinator may be new
+            gaps.append(gap_of(w, lambda n=name: expect(
+                s.stop(n) == 0, f"{n}: {s.last_line(n)}")))
+            s.start(name)
+            s.wait_whole()
+            w.progress()
+        stats = audit(s, w)
+        note(f"SIGTERM of each: {describe(gaps)}")
+        expect(stats["refused"] == 0, "a client saw an error")
+        expect(max(gaps) < 600 * SLOW, describe(gaps))
+
+
 if __name__ == "__main__":
     run(kill_primary, kill_secondary, pause_primary, blink_primary,
         kill_coordinator, kill_all, wiped_node, wiped_node_alone,
-        two_nodes_down, old_coordinator)
+        two_nodes_down, old_coordinator, rolling_restart)

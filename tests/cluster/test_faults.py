@@ -4,6 +4,7 @@ no part; the cluster goes on and nothing is lost.
 
 Faults come from strace, which makes system calls fail, and from a small tmpfs
 mounted over a data directory (root)."""
+import contextlib
 import os
 import shutil
 import signal
@@ -231,8 +232,44 @@ def full_disk():
         s.kill(victim)
 
 
+def full_disks():
+    """P9: all disks are full: writes are refused, reads go on, and when
+    there is room again all goes on by itself; no process has ended."""
+    small = {"storage": {"log_limit": "4M", "segment_size": "9M"}}
+    with Store(options=small) as s, contextlib.ExitStack() as stack:
+        for name in s.storages():
+            s.stop(name)
+        disks = [stack.enter_context(SmallDisk(s, name, "96M"))
+                 for name in s.storages()]
+        stack.callback(lambda: [s.kill(n) for n in s.storages()])
+        if not all(d.mounted for d in disks):
+            note(f"SKIPPED full_disks: cannot mount: {disks[0].why}")
+            return
+        for name in s.storages():
+            s.start(name)
+        s.wait_whole()
+        with Writer(s, value_size=4000, timeout_ms=3000) as w:
+            w.progress(5)
+            for d in disks:
+                d.fill()
+            wait_for(lambda: w.stats()["refused"] > 0, 90 * SLOW,
+                     "writes are refused", pause=0.1)
+            w.ask("hold")
+            expect(w.ask("read")["violations"] == 0, "reads go on")
+            w.ask("go")
+            for d in disks:
+                d.free()
+            w.progress(20)
+            for name in s.storages():
+                expect(s.children[name].poll() is None,
+                       f"{name} ended: {s.last_line(name)}")
+            stats = audit(s, w)
+            note(f"all disks full: {stats['refused']} refused, "
+                 f"{stats['unknown']} unknown")
+
+
 if __name__ == "__main__":
     if shutil.which("strace") is None:
         raise Failure("strace is missing: build-aux/install-packages test")
     run(failed_sync, failed_write, failed_sync_of_coordinator, slow_syncs,
-        hung_sync, full_disk)
+        hung_sync, full_disk, full_disks)

@@ -143,6 +143,7 @@ static enum outcome perform(struct writer *w, struct kv_batch *b,
     case ST_DEGRADED:
     case ST_UNREACHABLE:
     case ST_BUSY:
+    case ST_NO_SPACE:
         count(w, &w->stats.refused);
         return NOT_DONE;
     default: /* nobody else writes here: nothing else may come */
