@@ -179,7 +179,8 @@ PARTS = [
      lambda t, n: sim(t, "test", {QUICK: 100, DEFAULT: 1000, FULL: 100000}[n])),
     ("scenarios", DEFAULT, ["test"], scenarios),
     ("cluster", DEFAULT, ["test"], lambda t, n: scripts(
-        t, "test", sorted(glob.glob("tests/cluster/test_*.py")))),
+        t, "test", sorted(glob.glob("tests/cluster/test_*.py")),
+        {"PENN_KILLS": "200", "PENN_CHAOS": "600"} if n == FULL else {})),
     ("e2e", DEFAULT, ["test"], lambda t, n: scripts(
         t, "test", sorted(glob.glob("tests/e2e/test_*.py")),
         {"PENN_ROUNDS": "20" if n == FULL else "5"})),
@@ -187,7 +188,8 @@ PARTS = [
     ("asan-sim", DEFAULT, ["asan"],
      lambda t, n: sim(t, "asan", 2000 if n == FULL else 100)),
     ("asan-cluster", DEFAULT, ["asan"], lambda t, n: scripts(
-        t, "asan", sorted(glob.glob("tests/cluster/test_*.py")))),
+        t, "asan", sorted(glob.glob("tests/cluster/test_*.py")),
+        {} if n == FULL else {"PENN_SUBSET": "1", "PENN_KILLS": "3"})),
     ("tsan", DEFAULT, ["tsan"], lambda t, n: unit(t, "tsan", THREADED)),
 ]
 

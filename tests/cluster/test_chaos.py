@@ -104,7 +104,7 @@ def chaos():
         c = Chaos(s, choose)
         began = w.stats()["seconds"]
         try:
-            while w.stats()["seconds"] < began + SECONDS * SLOW:
+            while w.stats()["seconds"] < began + SECONDS:
                 c.act()
                 w.elapse(choose.choice((0, 0.05, 0.2, 0.5, 1.2)))
             c.heal()
@@ -125,4 +125,4 @@ def chaos():
 
 
 if __name__ == "__main__":
-    run(chaos)
+    run(chaos, subset=(chaos,))

@@ -258,4 +258,6 @@ def rolling_restart():
 if __name__ == "__main__":
     run(kill_primary, kill_secondary, pause_primary, blink_primary,
         kill_coordinator, kill_all, wiped_node, wiped_node_alone,
-        two_nodes_down, old_coordinator, rolling_restart)
+        two_nodes_down, old_coordinator, rolling_restart,
+        subset=(kill_primary, pause_primary, kill_all, wiped_node,
+                two_nodes_down))

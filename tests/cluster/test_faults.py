@@ -272,4 +272,4 @@ if __name__ == "__main__":
     if shutil.which("strace") is None:
         raise Failure("strace is missing: build-aux/install-packages test")
     run(failed_sync, failed_write, failed_sync_of_coordinator, slow_syncs,
-        hung_sync, full_disk, full_disks)
+        hung_sync, full_disk, full_disks, subset=(failed_sync, full_disk))
