@@ -145,6 +145,13 @@ def sim(tally, build_name, seeds):
     run_all(tally, jobs, width=width)
 
 
+# Deliberate bugs that random faults find within seconds.
+BUGS = ("ack_before_sync", "read_without_lease", "cut_to_committed",
+        "apply_before_commit", "no_lease_wait", "epoch_not_durable",
+        "drop_before_durable", "no_directory_sync", "short_write",
+        "sync_does_nothing")
+
+
 def scenarios(tally, level):
     """Each named course of events; each deliberate bug, which must be found."""
     program = os.path.abspath("build/test/sim")
@@ -154,8 +161,8 @@ def scenarios(tally, level):
     jobs = [(f"scenario {x.split()[1]}",
              [program, "--scenario", x.split()[1], "--runs", runs], {}, 1800)
             for x in listed if x.startswith("scenario ")]
-    jobs += [(f"bug {x.split()[1]}", [program, "--bug", x.split()[1]], {}, 900)
-             for x in listed if x.startswith("bug ")]
+    jobs += [(f"bug {x}", [program, "--bug", x, "--runs", "3000"], {}, 900)
+             for x in BUGS]
     run_all(tally, jobs, width=os.cpu_count() or 2)
 
 
@@ -172,7 +179,8 @@ PARTS = [
     ("unit", QUICK, ["test"], lambda t, n: unit(t, "test")),
     ("tidy", QUICK, ["test"], lambda t, n: run_all(t, [(
         "tidy", [sys.executable, "tests/tidy/tidy.py", ".", "build/test",
-                 *(["--quick"] if n == QUICK else [])], {}, 3000)])),
+                 *{QUICK: ["--quick"], DEFAULT: [], FULL: ["--all"]}[n]], {},
+                 3000)])),
     ("man", QUICK, ["test"],
      lambda t, n: scripts(t, "test", ["tests/unit/check_man.py"])),
     ("sim", QUICK, ["test"],

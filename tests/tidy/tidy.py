@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The rules of style that a machine can check, over all files git tracks.
 
-usage: tidy.py SRCDIR BUILDDIR [--quick]
+usage: tidy.py SRCDIR BUILDDIR [--quick | --all]
 
 Limits of files and functions, layering of includes, headers that compile
-alone, banned calls, format; without --quick also clang-tidy and cppcheck.
+alone, banned calls, format; without --quick also clang-tidy and cppcheck over
+the product's code, with --all over the tests' too.
 Prints one line a finding; exit status 1 if there is any."""
 import collections
 import concurrent.futures
@@ -204,7 +205,8 @@ def check_analyzers(src, build, files, say):
                  if subprocess.run(["which", t],
                                    capture_output=True).returncode == 0), None)
     sources = [f for f in files if f.endswith(".c")
-               and not f.startswith("tests/fuzz")]
+               and not f.startswith("tests/fuzz")
+               and ("--all" in sys.argv or not f.startswith("tests/"))]
 
     def one(f):
         found = []
