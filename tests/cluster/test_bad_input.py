@@ -356,8 +356,9 @@ def storage_directories():
         with Stopped(s, "storage-1") as stopped:
             shutil.rmtree(d)
             shutil.copytree(stopped.saved, d)
-            for f in stores:  # format number, before any checksum
+            for f in stores:  # the format's number, and something new
                 patch(f, 8, b"\x63\x00\x00\x00")
+                patch(f, 20, b"new!")
             refused(s, "storage-1", DATAERR, "99", d)
             stopped.again()
             for f in stores:
