@@ -41,6 +41,13 @@ static cJSON *describe(struct http_call *c, const struct account *a,
     return o;
 }
 
+/* What an operator wants to find again; NAME may be anything. */
+static void note(struct http_call *c, const char *event, const char *name)
+{
+    log_info(http_app_options(c->app)->log, "http", event, "user=%s address=%s",
+             log_quote(slice_of(name)), c->req->address);
+}
+
 /* Makes a session for A and answers with the account. */
 static void enter(struct http_call *c, const struct account *a, int status)
 {
@@ -79,7 +86,7 @@ static void wipe(const char *secret)
 
 static bool may_try(struct http_call *c, const char *name)
 {
-    if (http_app_may_try(c->app, c->req->address, name))
+    if (http_app_may_try(c->app, c->req, name))
         return true;
     http_call_refuse(c, HTTP_ERROR_TOO_MANY, NULL);
     return false;
@@ -100,10 +107,12 @@ static void sign_up(struct http_call *c, const char *name, const char *password,
     }
     if (s == ST_OK)
         s = account_get(&c->op, name, &a);
-    if (s != ST_OK)
+    if (s != ST_OK) {
         http_call_fail(c, s);
-    else
-        enter(c, &a, 201);
+        return;
+    }
+    note(c, "signed-up", a.username);
+    enter(c, &a, 201);
 }
 
 void http_api_signup(struct http_call *c)
@@ -127,7 +136,9 @@ void http_api_signup(struct http_call *c)
             : http_json_text(c, o, "display_name", ACCOUNT_DISPLAY_MAX, "");
     if (display != NULL && strlen(password) < ACCOUNT_PASSWORD_MIN) {
         http_json_refuse(c, "password", "must have at least 8 characters");
-    } else if (display != NULL && may_try(c, "")) {
+    } else if (display != NULL && !http_app_may_sign_up(c->app, c->req)) {
+        http_call_refuse(c, HTTP_ERROR_TOO_MANY, NULL);
+    } else if (display != NULL) {
         char folded[ACCOUNT_NAME_MAX + 1];
         fold_name(c, name, folded);
         sign_up(c, strlen(name) > ACCOUNT_NAME_MAX ? name : folded, password,
@@ -143,10 +154,11 @@ static void log_in(struct http_call *c, const char *name, const char *password)
     enum status s =
         account_check_password(&c->op, name, slice_of(password), &a);
     if (s == ST_UNAUTHENTICATED) {
+        note(c, "login-failed", name);
         http_call_refuse(c, HTTP_ERROR_BAD_LOGIN, NULL);
         return;
     }
-    http_app_succeeded(c->app, c->req->address, name);
+    http_app_succeeded(c->app, c->req, name);
     if (s != ST_OK) {
         http_call_fail(c, s);
         return;
@@ -156,6 +168,7 @@ static void log_in(struct http_call *c, const char *name, const char *password)
     if (old != NULL && session_end(&c->op, slice_of(old)) != ST_OK)
         log_debug(http_app_options(c->app)->log, "http", "old-session-left",
                   "user=%s", a.username);
+    note(c, "logged-in", a.username);
     enter(c, &a, 200);
 }
 
@@ -219,13 +232,15 @@ static void change_password(struct http_call *c, const char *old,
                          "The old password is wrong.");
         return;
     }
-    http_app_succeeded(c->app, c->req->address, c->account.username);
+    http_app_succeeded(c->app, c->req, c->account.username);
     if (s == ST_INVALID)
         http_json_refuse(c, "new_password", "must have at least 8 characters");
     else if (s != ST_OK)
         http_call_fail(c, s);
-    else
-        enter(c, &a, 200);
+    if (s != ST_OK)
+        return;
+    note(c, "password-changed", a.username);
+    enter(c, &a, 200);
 }
 
 void http_api_password(struct http_call *c)

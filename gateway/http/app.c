@@ -13,10 +13,12 @@
 
 #include "gateway/http/rate.h"
 
+#define SIGN_UPS 20 /* for each login that may fail */
+
 struct http_app {
     struct http_app_options options;
-    pthread_mutex_t lock; /* of the two below */
-    struct http_rate *by_address, *by_name;
+    pthread_mutex_t lock; /* of the three below */
+    struct http_rate *by_address, *by_name, *sign_ups;
     atomic_uint_fast64_t reserved;
 };
 
@@ -27,6 +29,9 @@ struct http_app *http_app_new(const struct http_app_options *o)
     pthread_mutex_init(&a->lock, NULL);
     a->by_address = http_rate_new(o->login_burst * 4, o->login_interval_ms);
     a->by_name = http_rate_new(o->login_burst, o->login_interval_ms);
+    a->sign_ups =
+        http_rate_new(o->login_burst * SIGN_UPS,
+                      (o->login_interval_ms + SIGN_UPS - 1) / SIGN_UPS);
     return a;
 }
 
@@ -36,6 +41,7 @@ void http_app_free(struct http_app *a)
         return;
     http_rate_free(a->by_address);
     http_rate_free(a->by_name);
+    http_rate_free(a->sign_ups);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }
@@ -52,26 +58,40 @@ static int64_t monotonic_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-bool http_app_may_try(struct http_app *a, const char *address,
+/* Who counts as one: an IPv4 address, an IPv6 network. */
+static struct slice network_of(const struct http_request *r)
+{
+    return slice_make(r->network, sizeof(r->network));
+}
+
+bool http_app_may_sign_up(struct http_app *a, const struct http_request *r)
+{
+    pthread_mutex_lock(&a->lock);
+    bool ok = http_rate_take(a->sign_ups, network_of(r), monotonic_ms());
+    pthread_mutex_unlock(&a->lock);
+    return ok;
+}
+
+bool http_app_may_try(struct http_app *a, const struct http_request *r,
                       const char *username)
 {
     int64_t now = monotonic_ms();
     pthread_mutex_lock(&a->lock);
-    bool ok = http_rate_take(a->by_address, slice_of(address), now);
+    bool ok = http_rate_take(a->by_address, network_of(r), now);
     if (ok && !http_rate_take(a->by_name, slice_of(username), now)) {
-        http_rate_give(a->by_address, slice_of(address), now);
+        http_rate_give(a->by_address, network_of(r), now);
         ok = false;
     }
     pthread_mutex_unlock(&a->lock);
     return ok;
 }
 
-void http_app_succeeded(struct http_app *a, const char *address,
+void http_app_succeeded(struct http_app *a, const struct http_request *r,
                         const char *username)
 {
     int64_t now = monotonic_ms();
     pthread_mutex_lock(&a->lock);
-    http_rate_give(a->by_address, slice_of(address), now);
+    http_rate_give(a->by_address, network_of(r), now);
     http_rate_give(a->by_name, slice_of(username), now);
     pthread_mutex_unlock(&a->lock);
 }

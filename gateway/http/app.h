@@ -43,11 +43,15 @@ struct http_call {
 void http_app_run(struct http_app *a, const struct http_route *route,
                   struct http_request *req, struct http_response *res);
 
+/* Makers of accounts are bounded by address, far more generously: a hall full
+ * of people may be behind one. */
+bool http_app_may_sign_up(struct http_app *a, const struct http_request *r);
+
 /* Login attempts: false if this address, or this name, has failed too often.
  * A success gives the try back. */
-bool http_app_may_try(struct http_app *a, const char *address,
+bool http_app_may_try(struct http_app *a, const struct http_request *r,
                       const char *username);
-void http_app_succeeded(struct http_app *a, const char *address,
+void http_app_succeeded(struct http_app *a, const struct http_request *r,
                         const char *username);
 
 /* Takes SIZE bytes of the memory that messages may use while calls read them

@@ -94,9 +94,12 @@ static void take_address(struct exchange *x)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info != NULL && info->client_addr != NULL)
-        http_address_text(info->client_addr, x->req.address,
-                          sizeof(x->req.address));
+    if (info == NULL || info->client_addr == NULL)
+        return;
+    struct http_address network = http_address_of(info->client_addr);
+    memcpy(x->req.network, network.b, sizeof(network.b));
+    http_address_text(info->client_addr, x->req.address,
+                      sizeof(x->req.address));
 }
 
 /* ---- answers ---- */

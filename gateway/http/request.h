@@ -36,6 +36,7 @@ struct http_request {
     unsigned hosts, lengths, codings; /* how often each was sent */
     bool secure;                      /* came over TLS */
     char address[64];                 /* the client's, as text */
+    uint8_t network[16];              /* likewise: IPv4 address, IPv6 /64 */
     struct buf body;
 };
 

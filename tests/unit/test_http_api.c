@@ -101,6 +101,25 @@ START_TEST(bad_signups)
 }
 END_TEST
 
+/* Sixty of an address that may fail three logins, then no more. */
+START_TEST(signups_are_bounded)
+{
+    struct browser b = {.web = &web};
+    char json[128];
+    for (int i = 0; i < 60; i++) {
+        snprintf(json, sizeof(json),
+                 "{\"username\":\"user%d\",\"password\":\"12345678\"}", i);
+        expect(&b, "POST", "/api/signup", json, 201, NULL);
+        b = (struct browser){.web = &web};
+    }
+    expect(&b, "POST", "/api/signup",
+           "{\"username\":\"user60\",\"password\":\"12345678\"}", 429,
+           "too_many");
+    expect(&b, "POST", "/api/login",
+           "{\"username\":\"user59\",\"password\":\"12345678\"}", 200, NULL);
+}
+END_TEST
+
 START_TEST(logins_are_bounded)
 {
     struct browser b = {.web = &web};
@@ -710,6 +729,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, sign_up_log_in_and_out);
     tcase_add_loop_test(t, bad_signups, 0, COUNT(signups));
+    tcase_add_test(t, signups_are_bounded);
     tcase_add_test(t, logins_are_bounded);
     tcase_add_test(t, a_login_makes_a_new_session);
     tcase_add_test(t, a_new_password_ends_all_sessions);
