@@ -136,17 +136,20 @@ static void enter_eligible(struct core *c, struct plan *p)
 /* Whoever of E cannot vouch for its log can never be elected, and while it is
  * in E it can never be filled anew (R17). With a primary that vouches for its
  * own, E does without it. */
-static void forfeit_bad_eligible(struct core *c, struct plan *p)
+static bool forfeit_bad_eligible(struct core *c, struct plan *p)
 {
     const struct replica_set *e = &p->t->config.eligible;
+    bool any = false;
     if (member_state(c, p->t, p->d.primary) != MEMBER_RUNNING) {
-        return;
+        return false;
     }
     for (uint32_t i = 0; i < e->count; i++) {
         if (member_state(c, p->t, e->at[i]) == MEMBER_DAMAGED) {
             (void)set_add(&p->d.forfeit, e->at[i]);
+            any = true;
         }
     }
+    return any;
 }
 
 static void enter_shadow(struct plan *p)
@@ -243,7 +246,7 @@ bool core_review(struct core *c, struct tablet *t, struct wish w,
         enter_shadow(&p);
         drop_gone(c, &p);
         drop_bad(c, &p);
-        forfeit_bad_eligible(c, &p);
+        t->forced = forfeit_bad_eligible(c, &p) || t->forced;
         drop_others(c, &p);
     }
     core_choose_learners(c, t, &p.d);
