@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/bugs.h"
 #include "coordinator/core.h"
 #include "coordinator/register.h"
 #include "coordinator/shell.h"
@@ -220,6 +221,12 @@ static void begin_write(struct coordinator *c, enum writing what)
     c->writing = what;
     c->register_writes++;
     register_write(c->reg, &g, on_written, c);
+    if (HAS_BUG(&c->o, announce_before_durable) && what == WRITING_MAP) {
+        struct buf early = {0};
+        encode_map(c, &early);
+        publish(c, &early);
+        buf_free(&early);
+    }
 }
 
 /* Whatever is possible next. */
@@ -312,6 +319,7 @@ static void make_core(struct coordinator *c, struct id128 cluster,
         .tablets = c->o.tablets,
         .initial_nodes =
             c->o.initial_nodes != 0 ? c->o.initial_nodes : c->o.replicas,
+        .bugs = c->o.bugs,
         .times = c->o.times,
         .cluster = cluster,
         .term = c->term,

@@ -62,6 +62,7 @@ struct coordinator_options {
     unsigned replicas, tablets, initial_nodes;
     struct id128 cluster; /* refuse a register of another; zero: any */
     struct coordinator_times times;
+    unsigned bugs; /* bugs.def; only with PENN_BUGS */
     /* The env's idea of who we are; coordinator_new() fills all of it (the
      * cluster id comes from the register). May be NULL. */
     struct hello_self *self;

@@ -27,6 +27,7 @@ struct core;
 
 struct core_options {
     unsigned replicas, tablets, initial_nodes;
+    unsigned bugs; /* bugs.def */
     struct coordinator_times times;
     struct id128 cluster;
     uint64_t term;    /* of this start (R22) */

@@ -23,6 +23,8 @@
  */
 #include "coordinator/core_parts.h"
 
+#include "coordinator/bugs.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -241,6 +243,11 @@ enum verdict core_elect(struct core *c, struct tablet *t, struct replica wish,
     if (tally.found) {
         *out = tally.best;
         return settled(c, t, &tally) ? VERDICT_ELECT : VERDICT_WAIT;
+    }
+    if (HAS_BUG(&c->o, promote_outsider)) {
+        tally = count_set(c, t, &t->config.learners);
+        *out = tally.best;
+        return tally.found ? VERDICT_ELECT : VERDICT_WAIT;
     }
     return tally.unclear > 0 ? VERDICT_WAIT : elect_eligible(c, t, out);
 }

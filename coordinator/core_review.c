@@ -18,6 +18,8 @@
  */
 #include "coordinator/core_parts.h"
 
+#include "coordinator/bugs.h"
+
 #include <assert.h>
 #include <stdio.h>
 
@@ -180,6 +182,12 @@ static bool plan_primary(struct core *c, struct plan *p)
     case VERDICT_ELECT_ELIGIBLE:
         enter_eligible(c, p);
         break;
+    }
+    if (HAS_BUG(&c->o, promote_outsider) &&
+        set_has(&p->t->config.learners, chosen)) {
+        p->d.door = DOOR_SHADOW;
+        p->d.added = chosen;
+        (void)set_add(&p->d.in_sync, chosen);
     }
     p->elected = true;
     p->d.primary = chosen;

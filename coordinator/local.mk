@@ -1,6 +1,7 @@
 # The coordinator.
 noinst_LIBRARIES += libcoordinator.a
 libcoordinator_a_SOURCES = \
+    coordinator/bugs.def coordinator/bugs.h \
     coordinator/clients.c \
     coordinator/config.c coordinator/config.h \
     coordinator/configuration.c coordinator/configuration.h \

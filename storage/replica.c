@@ -286,6 +286,11 @@ void replica_apply_committed(struct replica_core *r, int64_t now_us,
         const struct entry *e = log_entry(r, seq);
         struct applied result;
         assert(e != NULL && (e->payload != NULL || e->len == 0));
+#ifdef PENN_BUGS
+        if (HAS_BUG(r->host, forget_requests)) {
+            state_forget_requests(r->state);
+        }
+#endif
         state_apply(r->state, e->name, slice_make(e->payload, e->len), &result);
         lead_on_applied(r, seq, &result, fx);
     }

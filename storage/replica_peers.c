@@ -377,8 +377,7 @@ static void on_prepared(struct replica_core *r, struct peer *p,
     /* R6: counted only if this log has that name; below the base all is
      * committed and the same. */
     if (m->name.seq > r->tail.base.seq &&
-        (!log_name(r, m->name.seq, &ours) || !name_equal(ours, m->name)) &&
-        !HAS_BUG(r->host, ack_any_name)) {
+        (!log_name(r, m->name.seq, &ours) || !name_equal(ours, m->name))) {
         return;
     }
     if (m->name.seq > p->acked) {

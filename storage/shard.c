@@ -337,6 +337,7 @@ static enum status open_log(struct shard *s, struct err *err)
         .key = {s->store->record_key[0], s->store->record_key[1]},
         .start_counter = s->store->incarnation.counter,
         .segment_size = s->o.segment_size,
+        .bugs = s->o.bugs,
         .folder = s->folder,
         .on_synced = on_synced,
         .on_failed = on_failed,

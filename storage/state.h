@@ -44,6 +44,11 @@ struct name state_applied(const struct state *s);
 void state_apply(struct state *s, struct name name, struct slice payload,
                  struct applied *out);
 
+#ifdef PENN_BUGS
+/* From now on S remembers no request (bugs.def). */
+void state_forget_requests(struct state *s);
+#endif
+
 /* What a request will be told without an entry: false if it must become an
  * entry; else OUT holds the stored result, or a refusal that no entry still
  * under way can change. For a retry of what was applied already; decides

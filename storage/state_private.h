@@ -27,7 +27,16 @@ bool cells_get(const struct cells *c, struct slice key, struct slice *out);
 void cells_put(struct cells *c, struct slice key, struct slice value);
 bool cells_remove(struct cells *c, struct slice key);
 
+#ifdef PENN_BUGS
+#define FORGETS(s) ((s)->forgets)
+#else
+#define FORGETS(s) false
+#endif
+
 struct state {
+#ifdef PENN_BUGS
+    bool forgets; /* requests' results (bugs.def) */
+#endif
     struct cells cells;
     struct cells clients; /* state_clients.c */
     uint32_t client_count;

@@ -48,6 +48,7 @@ struct wal_options {
     uint64_t key[2];        /* the store's random record key (R16) */
     uint64_t start_counter; /* this start's, above every earlier one */
     uint64_t segment_size;  /* 0: WAL_SEGMENT_DEFAULT */
+    unsigned bugs;          /* storage/bugs.def; only with PENN_BUGS */
     const char *folder;     /* in the data directory; "" is itself */
     /* Once the log is open: everything that ends at or before POSITION is on
      * disk. Called on the loop, positions only grow. */

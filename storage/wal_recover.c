@@ -37,6 +37,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/bugs.h"
+
 #define READ_PIECE MIB(1)
 
 /* ---- reading ---- */
@@ -196,7 +198,7 @@ static enum status judge(struct recovery *v, struct place *at, bool *end)
     v->have_mark = true;
     uint64_t known = greatest(v->mark, v->w->note.known);
     known = greatest(known, known_by_file(v, *at));
-    if (position >= known) {
+    if (position >= known || HAS_BUG(&v->w->o, cut_at_damage)) {
         *end = true;
         return note_end(v, *at, next.i < v->chain_count);
     }

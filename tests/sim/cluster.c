@@ -59,6 +59,7 @@ static struct coordinator_options coordinator_setup(struct member *m)
     o.times.damp_us = 1 * SIM_S;
     o.times.damp_max_us = 4 * SIM_S;
     o.times.rereplicate_us = 8 * SIM_S;
+    o.bugs = m->c->o.coordinator_bugs;
     o.self = sim_env_self(m->env);
     o.on_fatal = on_fatal;
     o.ctx = m;
@@ -249,6 +250,16 @@ void member_power_off(struct member *m, int64_t delay_us)
 {
     sim_host_power_off(m->host);
     member_gone(m, delay_us);
+}
+
+void member_wipe(struct member *m)
+{
+    if (world_has_bug(m->c->w, SIM_BUG_identity_by_node)) {
+        sim_disk_wipe_but(m->host, "store");
+    } else {
+        sim_disk_wipe(m->host);
+    }
+    checks_forget(m);
 }
 
 void sim_cluster_want(struct cluster *c, enum member_kind kind, bool wanted)

@@ -19,6 +19,13 @@ struct workload;
 
 enum member_kind { MEMBER_COORDINATOR, MEMBER_STORAGE, MEMBER_CLIENT };
 
+/* An entry that a replica was last asked to prepare, and in which epoch. */
+#define CLUSTER_ASKED 512
+struct asked {
+    struct name name;
+    uint64_t epoch;
+};
+
 /* One host of the cluster and what runs there. */
 struct member {
     struct cluster *c;
@@ -36,13 +43,16 @@ struct member {
     /* Greatest epoch of each tablet that it let others see, or, for the
      * coordinator, announced; zeroed when its disk is taken back or away. */
     uint64_t shown[CLUSTER_TABLETS];
+    struct asked *asked[CLUSTER_TABLETS]; /* by seq % CLUSTER_ASKED */
+    bool forgets;                         /* zero it at the next start */
 };
 
 struct cluster_options {
     uint64_t seed;
     unsigned storages, coordinators, clients; /* number of each */
     unsigned replicas, tablets;
-    unsigned bugs;     /* storage/bugs.def */
+    unsigned bugs; /* storage/bugs.def */
+    unsigned coordinator_bugs;
     unsigned sim_bugs; /* sim_bugs.def */
     uint64_t log_limit, segment_size;
     enum log_level log_level;
@@ -91,6 +101,8 @@ bool sim_cluster_await_whole(struct cluster *c, int64_t duration_us);
 void member_kill(struct member *m, int64_t delay_us);
 void member_power_off(struct member *m, int64_t delay_us);
 void member_start(struct member *m);
+/* Its disk is emptied while it does not run. */
+void member_wipe(struct member *m);
 /* Its struct coordinator, storage_node or client; NULL: it does not run. */
 static inline void *member_object(const struct member *m)
 {

@@ -42,6 +42,11 @@ struct checks *checks_new(struct cluster *c)
 void checks_free(struct checks *k)
 {
     if (k != NULL) {
+        for (unsigned i = 0; i < k->c->member_count; i++) {
+            for (unsigned t = 0; t < CLUSTER_TABLETS; t++) {
+                free(k->c->members[i].asked[t]);
+            }
+        }
         free(k->facts);
         free(k);
     }
@@ -135,12 +140,72 @@ static void shown(struct member *m, uint32_t tablet, uint64_t epoch)
     }
 }
 
+/* ---- what is acknowledged (R3, R6) ---- */
+
+/* A replica's matched place begins at 0 in each epoch and is raised by that
+ * epoch's PREPAREs alone: what it acknowledges it has been asked for in the
+ * same epoch, by that very name. */
+static void note_prepare(struct member *to, const struct msg_prepare *m)
+{
+    if (to == NULL || m->tablet >= CLUSTER_TABLETS) {
+        return;
+    }
+    if (to->asked[m->tablet] == NULL) {
+        to->asked[m->tablet] =
+            xcalloc(CLUSTER_ASKED, sizeof(*to->asked[m->tablet]));
+    }
+    struct asked *a = &to->asked[m->tablet][m->entry.seq % CLUSTER_ASKED];
+    if (m->entry.seq > a->name.seq || m->epoch >= a->epoch) {
+        *a = (struct asked){m->entry, m->epoch};
+    }
+}
+
+static bool is_learner(const struct member *m, uint32_t tablet)
+{
+    struct tablet_report all[CLUSTER_TABLETS];
+    void *node = member_object(m);
+    uint32_t count =
+        node == NULL ? 0 : storage_node_tablets(node, all, CLUSTER_TABLETS);
+    for (uint32_t i = 0; i < count; i++) {
+        if (all[i].tablet == tablet && all[i].role == REPLICA_SECONDARY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void check_prepared(struct checks *k, struct member *by,
+                           const struct msg_prepared *m)
+{
+    const struct asked *a =
+        m->tablet < CLUSTER_TABLETS && by != NULL ? by->asked[m->tablet] : NULL;
+    a = a != NULL ? &a[m->name.seq % CLUSTER_ASKED] : NULL;
+    /* What a learner has may have come in a snapshot. */
+    if (a == NULL || a->name.seq != m->name.seq || a->epoch > m->epoch ||
+        is_learner(by, m->tablet)) {
+        return;
+    }
+    if (!name_equal(a->name, m->name) || a->epoch != m->epoch) {
+        sim_cluster_fail(k->c,
+                         "R6: %s acknowledges %" PRIu64 ".%" PRIu64
+                         " of tablet %u in epoch %" PRIu64
+                         ", but was asked for %" PRIu64 ".%" PRIu64
+                         " in epoch %" PRIu64,
+                         by->name, m->name.epoch, m->name.seq, m->tablet,
+                         m->epoch, a->name.epoch, a->name.seq, a->epoch);
+    }
+}
+
 static void tap(void *ctx, struct sim_host *from, struct sim_host *to,
                 const struct wire_msg *m)
 {
     struct checks *k = ctx;
     struct member *by = member_of_host(k->c, from);
-    (void)to;
+    if (m->type == MSG_PREPARE) {
+        note_prepare(member_of_host(k->c, to), &m->u.prepare);
+    } else if (m->type == MSG_PREPARED) {
+        check_prepared(k, by, &m->u.prepared);
+    }
     switch ((int)m->type) {
 #define SHOWS(NAME, msg)                                                       \
     case MSG_##NAME:                                                           \
@@ -180,6 +245,10 @@ static void check_shown(struct checks *k, struct member *m, uint32_t tablet,
 
 void checks_started(struct checks *k, struct member *m)
 {
+    if (m->forgets) {
+        memset(m->shown, 0, sizeof(m->shown));
+        m->forgets = false;
+    }
     if (m->kind == MEMBER_STORAGE) {
         struct tablet_report reports[CLUSTER_TABLETS] = {0};
         uint32_t count =
@@ -197,7 +266,8 @@ void checks_started(struct checks *k, struct member *m)
 
 void checks_forget(struct member *m)
 {
-    memset(m->shown, 0, sizeof(m->shown));
+    /* Not yet: what it sent before is still on its way. */
+    m->forgets = true;
 }
 
 /* I1. A process in the middle of an event looks at its clock again before it

@@ -26,9 +26,13 @@ endif
 check_LIBRARIES += libstorage_bugs.a
 libstorage_bugs_a_SOURCES = $(libstorage_a_SOURCES)
 libstorage_bugs_a_CPPFLAGS = $(AM_CPPFLAGS) -DPENN_BUGS
+check_LIBRARIES += libcoordinator_bugs.a
+libcoordinator_bugs_a_SOURCES = $(libcoordinator_a_SOURCES)
+libcoordinator_bugs_a_CPPFLAGS = $(AM_CPPFLAGS) -DPENN_BUGS
 
 check_PROGRAMS += sim
 sim_SOURCES = \
+    tests/sim/bugs.c tests/sim/bugs.h \
     tests/sim/cluster.c tests/sim/cluster.h \
     tests/sim/cluster_check.c \
     tests/sim/nemesis.c \
@@ -37,7 +41,7 @@ sim_SOURCES = \
     tests/sim/scenarios.c \
     tests/sim/sim_main.c \
     tests/sim/workload.c tests/sim/workload.h
-sim_LDADD = libsim.a libstorage_bugs.a libcoordinator.a libkv.a libcommon.a \
+sim_LDADD = libsim.a libstorage_bugs.a libcoordinator_bugs.a libkv.a libcommon.a \
     $(XXHASH_LIBS)
 
 # make check-sim SEED=1 N=1000

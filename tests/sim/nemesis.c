@@ -334,8 +334,7 @@ static bool begin_wipe(struct nemesis *n, struct fault *f)
         return false;
     }
     member_kill(f->a, some_ms(n, 1, 1500));
-    sim_disk_wipe(f->a->host);
-    checks_forget(f->a);
+    member_wipe(f->a);
     n->damaged = true;
     return true;
 }

@@ -16,6 +16,7 @@ static struct cluster_options draw_cluster(const struct run_options *o,
                                 .replicas = 3,
                                 .tablets = 1,
                                 .bugs = o->bugs,
+                                .coordinator_bugs = o->coordinator_bugs,
                                 .sim_bugs = o->sim_bugs,
                                 .log_level = LOG_LEVEL_DEBUG,
                                 .log_fd = o->logs ? 2 : -1};

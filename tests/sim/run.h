@@ -8,10 +8,10 @@
 #include "tests/sim/workload.h"
 
 struct run_options {
-    const struct scenario *scenario; /* NULL: random faults */
-    int64_t duration_us;             /* of random faults */
-    unsigned bugs, sim_bugs;         /* bits of bugs.def, sim_bugs.def */
-    bool logs;                       /* the nodes' logs to standard error */
+    const struct scenario *scenario;           /* NULL: random faults */
+    int64_t duration_us;                       /* of random faults */
+    unsigned bugs, coordinator_bugs, sim_bugs; /* bits of each bugs.def */
+    bool logs; /* the nodes' logs to standard error */
     void (*trace)(void *ctx, int64_t time_us, const char *line);
     void *trace_ctx;
 };

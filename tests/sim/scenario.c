@@ -60,7 +60,8 @@ static int64_t number(const struct script *s, int i, int64_t otherwise)
 static bool each(struct script *s,
                  void (*fn)(struct script *s, struct member *m))
 {
-    if (s->count == 0 || strcmp(s->args[0], "all") != 0) {
+    bool clients = s->count > 0 && strcmp(s->args[0], "clients") == 0;
+    if (s->count == 0 || (strcmp(s->args[0], "all") != 0 && !clients)) {
         struct member *m = who(s, 0);
         if (m != NULL) {
             fn(s, m);
@@ -68,7 +69,7 @@ static bool each(struct script *s,
         return m != NULL;
     }
     for (unsigned i = 0; i < s->c->member_count; i++) {
-        if (s->c->members[i].kind != MEMBER_CLIENT) {
+        if ((s->c->members[i].kind == MEMBER_CLIENT) == clients) {
             fn(s, &s->c->members[i]);
         }
     }
@@ -345,8 +346,7 @@ static bool word_wipe(struct script *s)
 {
     struct member *m = stopped(s);
     if (m != NULL) {
-        sim_disk_wipe(m->host);
-        checks_forget(m);
+        member_wipe(m);
     }
     return m != NULL;
 }
@@ -406,6 +406,52 @@ static bool word_rot(struct script *s)
         sim_disk_each(m->host, rot_file, &r);
     }
     return m != NULL;
+}
+
+/* Flips a bit of each of some bytes that are not zero, in log files. */
+static void rot_log_file(void *ctx, const char *name, uint64_t size)
+{
+    struct rot *r = ctx;
+    struct buf b = {0};
+    if (strstr(name, "/wal-") == NULL || !sim_disk_read(r->host, name, &b)) {
+        return;
+    }
+    uint64_t used = b.len;
+    while (used > 0 && b.data[used - 1] == 0) {
+        used--;
+    }
+    for (int i = 0; i < 3 && used > 0; i++) {
+        uint64_t at = sim_rng_below(world_rng(r->s->c->w), used);
+        if (b.data[at] != 0) {
+            (void)sim_disk_flip_bit(r->host, name, at, (unsigned)at % 8);
+            world_trace(r->s->c->w, "a bit of %s flips at %llu", name,
+                        (unsigned long long)at);
+        }
+    }
+    buf_free(&b);
+}
+
+static bool word_rot_log(struct script *s)
+{
+    struct member *m = stopped(s);
+    if (m != NULL) {
+        struct rot r = {s, m->host, 0, false};
+        sim_disk_each(m->host, rot_log_file, &r);
+        checks_forget(m);
+    }
+    return m != NULL;
+}
+
+static bool word_quiet(struct script *s)
+{
+    workload_pause(s->c->workload, true);
+    return true;
+}
+
+static bool word_busy(struct script *s)
+{
+    workload_pause(s->c->workload, false);
+    return true;
 }
 
 static void do_step_wall(struct script *s, struct member *m)
@@ -575,6 +621,9 @@ static const struct {
     {"save_disk", 2, word_save_disk},
     {"restore_disk", 2, word_restore_disk},
     {"rot", 1, word_rot},
+    {"rot_log", 1, word_rot_log},
+    {"quiet", 0, word_quiet},
+    {"busy", 0, word_busy},
     {"step_wall", 2, word_step_wall},
     {"await_whole", 1, word_await_whole},
     {"await_writes", 1, word_await_writes},

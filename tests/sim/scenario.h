@@ -22,6 +22,8 @@
  *   wipe WHO                the disk is empty (it must be stopped)
  *   save_disk WHO NAME, restore_disk WHO NAME (it must be stopped)
  *   rot WHO                 flips a bit of some file (it must be stopped)
+ *   rot_log WHO             flips bits of records in its log (the same)
+ *   quiet, busy             the clients begin nothing new; go on
  *   step_wall WHO MS
  *   await_whole MS          fails if it is not whole by then
  *   await_writes MS         fails if no write is acknowledged within
@@ -33,7 +35,8 @@
  *   expect_starts WHO N     it did not start more than N times since `mark`
  *
  * WHO is a member's name, "primary", "secondary" (sim_cluster_find()), a name
- * made by `let`, or "all" (kill, stop, start, power_off, preempt, step_wall).
+ * made by `let`, or "all" servers or "clients" (kill, stop, start, power_off,
+ * preempt, step_wall).
  */
 #ifndef TESTS_SIM_SCENARIO_H
 #define TESTS_SIM_SCENARIO_H

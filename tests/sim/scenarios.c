@@ -59,9 +59,9 @@ const struct scenario scenarios[] = {
      "start storage-1; await_whole 60000; await_writes 2000"},
     {"different-tails", "8: two failovers within 100 ms", 0, 0,
      "let P primary; let S secondary; latency P S 40; wait 500; kill P 2000;"
-     "wait 60; kill S 1000; await_whole 60000; let Q primary; isolate Q;"
-     "wait 900; heal; kill primary; wait 50; kill secondary;"
-     "await_whole 60000"},
+     "wait 60; kill S 1000; await_whole 60000; let Q primary;"
+     "let R secondary; let T secondary-2; isolate Q; wait 900; heal; kill R;"
+     "wait 50; kill T; await_whole 60000"},
     {"coordinator-dies-changing", "9: before each step of its register", 0, 0,
      "fail_at_step coordinator-1 1; kill secondary; wait 2000;"
      "fail_at_step coordinator-1 2; kill primary; wait 2000;"
@@ -122,9 +122,36 @@ const struct scenario scenarios[] = {
      "latency P S 0; free_disk S; await_whole 60000"},
     {"late-echo", "25: an echo of an old epoch arrives when the cut heals", 0,
      0,
-     "let P primary; let S secondary; isolate P; await_moved P 3000;"
-     "wait 700; heal P client-1; heal P S; wait 700; heal;"
+     "let P primary; let S secondary; let T secondary-2; wait 300;"
+     "oneway S P; oneway T P; wait 60; isolate P; await_moved P 3000;"
+     "wait 600; heal P client-1; heal P S; heal P T; wait 700; heal;"
      "await_whole 60000"},
+    {"old-primarys-late-frames", "11: they arrive when others have its epoch",
+     0, 0,
+     "let P primary; let S secondary; let T secondary-2; latency P S 900;"
+     "latency P T 900; wait 300; stop clients; kill P 4000; wait 2000;"
+     "start clients; latency P S 0; latency P T 0; await_whole 60000;"
+     "await_writes 3000"},
+    {"left-behind-forgotten", "7: the coordinator has forgotten names, too", 0,
+     0,
+     "stop storage-1; await_writes 4000; wait 1500; stop storage-2;"
+     "stop storage-3; kill coordinator-1; start storage-1;"
+     "expect_no_writes 6000; start storage-2; wait 2000; start storage-3;"
+     "await_whole 60000; await_writes 2000"},
+    {"all-syncs-fail", "15: on all nodes at once, then the power goes", 0, 0,
+     "slow_disk storage-1 30; slow_disk storage-2 30; slow_disk storage-3 30;"
+     "wait 500; fail_sync storage-1 1; fail_sync storage-2 1;"
+     "fail_sync storage-3 1; wait 120; power_off all; wait 100;"
+     "free_disk storage-1; free_disk storage-2; free_disk storage-3;"
+     "start all; await_whole 60000; await_writes 2000"},
+    {"wiped-first-back", "6: the wiped one alone, after all lost power", 0, 0,
+     "let S secondary; power_off all; wipe S; start coordinator-1; start S;"
+     "expect_no_writes 7000; start all; await_whole 60000;"
+     "await_writes 2000"},
+    {"rotten-first-back", "14: a rotten log comes back alone", 0, 0,
+     "wait 2000; quiet; wait 300; let S secondary; power_off all; rot_log S;"
+     "start coordinator-1; start S; busy; wait 6500; start all;"
+     "await_whole 60000; await_writes 2000"},
     {"dark-while-syncing", "19: power goes while all wait for slow disks", 0, 0,
      "slow_disk storage-1 150; slow_disk storage-2 150; slow_disk storage-3 "
      "150; wait 1500; power_off storage-1 100; power_off storage-2 300;"

@@ -442,6 +442,23 @@ void sim_disk_wipe(struct sim_host *h)
     d->folder_count = 0;
 }
 
+void sim_disk_wipe_but(struct sim_host *h, const char *prefix)
+{
+    assert(h->process == NULL);
+    struct sim_disk *d = h->disk;
+    forget_changes(d, SIZE_MAX);
+    for (size_t i = 0; i < d->names.count;) {
+        char *name = xstrdup(d->names.at[i].name);
+        if (strncmp(name, prefix, strlen(prefix)) == 0) {
+            i++;
+        } else {
+            dents_remove(&d->medium, name);
+            dents_remove(&d->names, name);
+        }
+        free(name);
+    }
+}
+
 static struct inode *inode_copy(const struct inode *from)
 {
     struct inode *i = inode_new();

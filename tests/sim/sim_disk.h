@@ -27,6 +27,8 @@ uint64_t sim_disk_used(const struct sim_host *h);
 
 /* All files go; the host must not run a process. */
 void sim_disk_wipe(struct sim_host *h);
+/* All but those whose name begins with PREFIX. */
+void sim_disk_wipe_but(struct sim_host *h, const char *prefix);
 /* A copy of what the disk holds now, and back to it (no process runs). */
 struct sim_disk_image;
 struct sim_disk_image *sim_disk_save(const struct sim_host *h);

@@ -32,12 +32,6 @@ struct sim_listener {
     struct sim_listener *next;
 };
 
-/* sim_bugs.def */
-enum sim_bug {
-#define BUG(name, text) SIM_BUG_##name,
-#include "tests/sim/sim_bugs.def"
-#undef BUG
-};
 #define SIM_HAS_BUG(w, name) (((w)->bugs >> SIM_BUG_##name) & 1u)
 
 struct world {

@@ -1,7 +1,7 @@
 /*
  * sim: runs the simulated cluster with many seeds.
  *
- *   sim [--seed S] [--runs N] [--scenario NAME|all] [--bug NAME] [--trace]
+ *   sim [--seed S] [--runs N] [--scenario NAME|all] [--bug NAME|all] [--trace]
  *       [--logs] [--seconds N] [--twice] [--keep-going] [--list]
  *
  * A run is: the cluster is made and becomes whole, clients work, faults happen
@@ -12,22 +12,21 @@
  * command that shows it again are printed. With --bug a failure is what is
  * wanted: 0 if some seed of the N caught it.
  */
-#include "storage/bugs.h"
-#include "tests/sim/run.h"
-#include "tests/sim/scenario.h"
+#include "tests/sim/bugs.h"
 
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 struct sim_options {
     struct run_options run;
     uint64_t seed, runs;
-    bool trace, twice, all, keep_going;
+    bool trace, twice, all, all_bugs, keep_going;
     const char *bug;
 };
 
@@ -166,50 +165,57 @@ static bool many(const struct sim_options *o)
     return o->bug != NULL ? !good : good;
 }
 
-/* ---- arguments ---- */
-
-static bool find_bug(const char *name, struct run_options *o)
+/* A bug may be caught by an assertion of the code itself, which ends the
+ * process: so it runs in one of its own. */
+static bool hunt(const struct sim_options *o)
 {
-    static const char *const names[] = {
-#define BUG(bug, text) #bug,
-#include "storage/bugs.def"
-#undef BUG
-    };
-    static const char *const sim_names[] = {
-#define BUG(bug, text) #bug,
-#include "tests/sim/sim_bugs.def"
-#undef BUG
-    };
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(name, names[i]) == 0) {
-            o->bugs |= 1u << i;
-            return true;
-        }
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(many(o) ? 0 : 1);
     }
-    for (unsigned i = 0; i < sizeof(sim_names) / sizeof(sim_names[0]); i++) {
-        if (strcmp(name, sim_names[i]) == 0) {
-            o->sim_bugs |= 1u << i;
-            return true;
-        }
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        return false;
     }
-    return false;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) {
+        (void)printf("bug %s is caught by an assertion\n", o->bug);
+        return true;
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
+
+static bool hunt_all(const struct sim_options *o)
+{
+    unsigned missed = 0, count = 0;
+    for (const struct bug *b = bugs; b->name != NULL; b++) {
+        struct sim_options one_bug = *o;
+        one_bug.bug = b->name;
+        bug_set(b, &one_bug.run);
+        one_bug.run.scenario = bug_scenario(b);
+        missed += !hunt(&one_bug);
+        count++;
+    }
+    (void)printf("%u of %u bugs caught\n", count - missed, count);
+    return missed == 0;
+}
+
+/* ---- arguments ---- */
 
 static void list(void)
 {
     for (const struct scenario *s = scenarios; s->name != NULL; s++) {
         (void)printf("scenario %-32s %s\n", s->name, s->about);
     }
-#define BUG(bug, text) (void)printf("bug %-37s %s\n", #bug, text);
-#include "storage/bugs.def"
-#include "tests/sim/sim_bugs.def"
-#undef BUG
+    for (const struct bug *b = bugs; b->name != NULL; b++) {
+        (void)printf("bug %-37s %s\n", b->name, b->about);
+    }
 }
 
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: sim [--seed S] [--runs N] "
-                          "[--scenario NAME|all] [--bug NAME] [--trace] "
+                          "[--scenario NAME|all] [--bug NAME|all] [--trace] "
                           "[--logs] [--seconds N] [--twice] [--keep-going] "
                           "[--list]\n");
     return 2;
@@ -242,6 +248,19 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+static bool take_bug(struct sim_options *o, const char *name)
+{
+    const struct bug *b = bug_find(name);
+    o->bug = name;
+    o->all_bugs = strcmp(name, "all") == 0;
+    if (b != NULL) {
+        bug_set(b, &o->run);
+        o->run.scenario =
+            o->run.scenario != NULL ? o->run.scenario : bug_scenario(b);
+    }
+    return b != NULL || o->all_bugs;
+}
+
 /* False: usage. */
 static bool take_option(struct sim_options *o, int option)
 {
@@ -257,8 +276,7 @@ static bool take_option(struct sim_options *o, int option)
         o->run.scenario = o->all ? NULL : scenario_find(optarg);
         return o->all || o->run.scenario != NULL;
     case OPT_BUG:
-        o->bug = optarg;
-        return find_bug(optarg, &o->run);
+        return take_bug(o, optarg);
     case OPT_TRACE:
         o->trace = true;
         o->run.trace = print_line;
@@ -296,8 +314,11 @@ int main(int argc, char **argv)
     }
     (void)signal(SIGABRT, on_abort);
     bool good = true;
+    if (o.all_bugs) {
+        return hunt_all(&o) ? 0 : 1;
+    }
     if (!o.all) {
-        good = many(&o);
+        good = o.bug != NULL && !o.keep_going ? hunt(&o) : many(&o);
     }
     for (const struct scenario *s = scenarios; o.all && s->name != NULL; s++) {
         o.run.scenario = s;

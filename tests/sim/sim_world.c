@@ -234,6 +234,11 @@ void world_set_bugs(struct world *w, unsigned bugs)
     w->bugs = bugs;
 }
 
+bool world_has_bug(const struct world *w, enum sim_bug bug)
+{
+    return (w->bugs >> bug) & 1u;
+}
+
 int64_t world_now(const struct world *w)
 {
     return w->now;

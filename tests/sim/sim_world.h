@@ -35,7 +35,13 @@ struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 
 /* Deliberate bugs of the env: bits of sim_bugs.def. */
+enum sim_bug {
+#define BUG(name, text) SIM_BUG_##name,
+#include "tests/sim/sim_bugs.def"
+#undef BUG
+};
 void world_set_bugs(struct world *w, unsigned bugs);
+bool world_has_bug(const struct world *w, enum sim_bug bug);
 
 /* True time in microseconds, from 0; hosts' clocks differ from it. */
 int64_t world_now(const struct world *w);
