@@ -382,6 +382,7 @@ enum status shard_open(const struct storage_node_options *o,
     s->tick_us = INT64_MAX;
     s->tick.fn = on_tick;
     s->tick.data = s;
+    checkpoint_init(s);
     s->host = (struct replica_host){
         .self = {store->node, store->id},
         .incarnation = store->incarnation,
@@ -450,6 +451,7 @@ void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx)
     shard_close_clients(s);
     s->fatal = true;
     env_timer_stop(s->env, &s->tick);
+    checkpoint_stop(s);
     wal_stop(s->wal, on_log_stopped, s);
 }
 
@@ -459,6 +461,7 @@ void shard_free(struct shard *s)
         return;
     }
     env_timer_stop(s->env, &s->tick);
+    checkpoint_stop(s);
     cluster_free(s);
     shard_close_clients(s);
     requests_free_all(s);

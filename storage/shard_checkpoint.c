@@ -3,8 +3,13 @@
  * log is longer than its limit, the tablet that needs its oldest position is
  * checkpointed, one at a time; once the file is published the tablet needs
  * only what came after it.
+ *
+ * One that fails, as on a full disk, is tried again after a second: the log
+ * grows meanwhile as long as it can, and reads and other tablets go on.
  */
 #include "storage/shard_impl.h"
+
+#define RETRY_US 1000000
 
 static void release(struct shard *s, struct tablet *t)
 {
@@ -13,15 +18,48 @@ static void release(struct shard *s, struct tablet *t)
     wal_release(s->wal, t->id, position);
 }
 
+/* Said once, until one succeeds or fails for another reason. */
+static void on_failed(struct shard *s, const struct tablet *t, enum status st)
+{
+    if (st != s->checkpoint_told) {
+        log_error(s->env->log, "checkpoint", "failed",
+                  "tablet=%" PRIu32 " status=%s", t->id, status_name(st));
+    }
+    s->checkpoint_told = st;
+    if (s->stopping) {
+        return;
+    }
+    s->checkpoint_waits = true;
+    env_timer_start(s->env, &s->checkpoint_timer, RETRY_US);
+}
+
+static void on_retry(struct env_timer *timer)
+{
+    struct shard *s = timer->data;
+    s->checkpoint_waits = false;
+    checkpoint_consider(s);
+}
+
+void checkpoint_init(struct shard *s)
+{
+    s->checkpoint_timer.fn = on_retry;
+    s->checkpoint_timer.data = s;
+}
+
+void checkpoint_stop(struct shard *s)
+{
+    env_timer_stop(s->env, &s->checkpoint_timer);
+}
+
 static void on_written(void *ctx, enum status st, const char *file)
 {
     struct tablet *t = ctx;
     struct shard *s = t->shard;
     t->writer = NULL;
     if (st != ST_OK) {
-        log_error(s->env->log, "checkpoint", "failed",
-                  "tablet=%" PRIu32 " status=%s", t->id, status_name(st));
+        on_failed(s, t, st);
     } else {
+        s->checkpoint_told = ST_OK;
         log_debug(s->env->log, "checkpoint", "written",
                   "tablet=%" PRIu32 " seq=%" PRIu64 " file=%s", t->id,
                   t->writing.seq, file);
@@ -110,7 +148,8 @@ void checkpoint_consider(struct shard *s)
 {
     uint32_t id;
     uint64_t position;
-    while (!s->fatal && wal_size(s->wal) > s->log_limit &&
+    while (!s->fatal && !s->checkpoint_waits &&
+           wal_size(s->wal) > s->log_limit &&
            wal_oldest_tablet(s->wal, &id, &position)) {
         struct tablet *t = shard_tablet(s, id);
         if (t == NULL) {

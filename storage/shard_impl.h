@@ -92,7 +92,11 @@ struct shard {
 
     struct wal *wal;
     uint64_t log_limit;
-    struct placed *placed; /* ring, in log order */
+    /* After a checkpoint that failed: when there may be another. */
+    struct env_timer checkpoint_timer;
+    bool checkpoint_waits;
+    enum status checkpoint_told; /* why the last one failed */
+    struct placed *placed;       /* ring, in log order */
     uint32_t placed_head, placed_count, placed_cap;
 
     struct tablet **tablets; /* in order of id */
@@ -182,6 +186,8 @@ void catchup_abort(struct tablet *t);
 void catchup_free_all(struct shard *s);
 
 /* shard_checkpoint.c */
+void checkpoint_init(struct shard *s);
+void checkpoint_stop(struct shard *s);
 /* Writes SNAPSHOT (taken) as T's checkpoint. */
 void checkpoint_begin_take(struct shard *s, struct tablet *t,
                            struct state_snapshot *snapshot);
