@@ -19,11 +19,9 @@ struct workload;
 
 enum member_kind { MEMBER_COORDINATOR, MEMBER_STORAGE, MEMBER_CLIENT };
 
-/* An entry that a replica was last asked to prepare, and in which epoch. */
-#define CLUSTER_ASKED 512
+/* The newest epoch in which a replica was asked to prepare, and up to where. */
 struct asked {
-    struct name name;
-    uint64_t epoch;
+    uint64_t epoch, seq;
 };
 
 /* One host of the cluster and what runs there. */
@@ -43,8 +41,8 @@ struct member {
     /* Greatest epoch of each tablet that it let others see, or, for the
      * coordinator, announced; zeroed when its disk is taken back or away. */
     uint64_t shown[CLUSTER_TABLETS];
-    struct asked *asked[CLUSTER_TABLETS]; /* by seq % CLUSTER_ASKED */
-    bool forgets;                         /* zero it at the next start */
+    struct asked asked[CLUSTER_TABLETS];
+    bool forgets; /* zero it at the next start */
 };
 
 struct cluster_options {
