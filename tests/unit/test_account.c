@@ -144,7 +144,7 @@ START_TEST(list_and_delete)
     }
     ck_assert_int_eq(account_list(&op, collect_name, all), ST_OK);
     for (int i = 0; i < 20; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "user%d ", i);
         ck_assert_msg(strstr(all, name) != NULL, "%s in %s", name, all);
         name[strlen(name) - 1] = '\0';

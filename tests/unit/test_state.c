@@ -563,7 +563,7 @@ static struct slice part(uint32_t i, char out[8])
 }
 
 struct known {
-    char row[8], column[8];
+    char row[16], column[8];
     size_t row_len, column_len;
 };
 
@@ -668,7 +668,7 @@ END_TEST
 
 static void random_entry(struct fixture *f, uint32_t r)
 {
-    static char row[8], column[16];
+    static char row[16], column[16];
     snprintf(row, sizeof(row), "r%u", r % 7);
     snprintf(column, sizeof(column), "c%u", r / 7 % 40);
     begin(f);
@@ -781,7 +781,7 @@ START_TEST(large_pages)
 {
     struct fixture f;
     static uint8_t big[KIB(300)];
-    char row[8];
+    char row[16];
     setup(&f);
     for (int i = 0; i < 20; i++) {
         snprintf(row, sizeof(row), "%d", i);
