@@ -186,6 +186,12 @@ def two_nodes_down():
         s.kill("storage-1")
         wait_for(lambda: s.open_tablets() == s.tablets, 20 * SLOW,
                  "two nodes serve all")
+        # R12 (e): alone it serves reads only of logs that it knows to be
+        # committed to their end; that news follows within milliseconds.
+        wait_for(lambda: all(
+            r["last"] == r["committed"]
+            for r in s.status("storage-3")["storage"]["replicas"]),
+            20 * SLOW, "the last one knows all that is committed")
         s.kill("storage-2")
         lines = wait_for(lambda: s.coordinator()["degraded"], 10 * SLOW,
                          "the coordinator says so")
