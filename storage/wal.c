@@ -7,7 +7,8 @@
  * fdatasync under way ends, the group is written with one write and one
  * fdatasync; meanwhile the next one collects (R6, group commit without a
  * timer). When it is done, on_synced() says so. One group is under way at a
- * time, so whatever is on disk is a prefix of what was appended.
+ * time, so whatever is on disk is a prefix of what was appended. Nobody waits
+ * for a COMMIT record: it goes with the next group, or after 20 ms of rest.
  *
  * Marks (R16). Each record carries a position that was known synced when it
  * was appended. When nothing followed a synced group for 20 ms, a record that
@@ -132,6 +133,12 @@ static void roll(struct wal *w)
     wal_segments_tend(w);
 }
 
+/* True if somebody waits for what is not on disk yet. */
+static bool due(const struct wal *w)
+{
+    return w->awaited > w->synced || w->stopping;
+}
+
 static void arm_flush(struct wal *w)
 {
     if (w->running && w->in_flight == NULL && !w->flush_armed) {
@@ -157,7 +164,12 @@ uint64_t wal_append(struct wal *w, struct wal_record *r)
         w->data_end = r->end;
         wal_need_from(w, r->tablet, r->position);
     }
-    arm_flush(w);
+    if (r->kind != WAL_COMMIT) {
+        w->awaited = r->end;
+        arm_flush(w);
+    } else if (w->running && w->in_flight == NULL && !due(w)) {
+        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+    }
     return r->end;
 }
 
@@ -282,6 +294,10 @@ void wal_pump(struct wal *w)
     if (w->failed || w->in_flight != NULL || w->footer_busy || g == NULL) {
         return;
     }
+    if (!due(w)) {
+        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+        return;
+    }
     struct wal_segment *s = segment_of(w, g->sequence);
     assert(s != NULL);
     if (!wal_segment_bind(w, s)) {
@@ -340,7 +356,13 @@ static void on_flush(struct env_timer *t)
 static void on_idle(struct env_timer *t)
 {
     struct wal *w = t->data;
-    if (w->groups == NULL && w->marked < w->data_end && !w->failed) {
+    if (w->failed) {
+        return;
+    }
+    if (w->groups != NULL) {
+        w->awaited = w->end; /* commits that nothing followed */
+        wal_pump(w);
+    } else if (w->marked < w->data_end) {
         put_mark(w);
     }
 }
@@ -413,6 +435,7 @@ void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx)
         rest(w);
         wal_begin_tend(w);
     }
+    wal_pump(w);
     env_timer_start(w->env, &w->stop, 0);
 }
 
@@ -488,7 +511,8 @@ uint64_t wal_size(const struct wal *w)
 
 int64_t wal_pending_age_us(const struct wal *w)
 {
-    return w->groups == NULL ? 0 : env_now_us(w->env) - w->groups->since_us;
+    bool pending = w->groups != NULL && w->awaited > w->synced;
+    return pending ? env_now_us(w->env) - w->groups->since_us : 0;
 }
 
 void wal_get_stats(const struct wal *w, struct wal_stats *out)

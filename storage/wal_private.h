@@ -173,6 +173,7 @@ struct wal {
 
     uint64_t end;      /* of what was appended */
     uint64_t synced;   /* on disk up to here */
+    uint64_t awaited;  /* somebody waits for what ends here */
     uint64_t marked;   /* greatest mark on disk */
     uint64_t data_end; /* end of the last record that is no mark */
     struct wal_group *groups, *groups_tail; /* oldest first */

@@ -271,6 +271,41 @@ START_TEST(group_commit)
 }
 END_TEST
 
+/* Nobody waits for a COMMIT: it takes no sync of its own while others come,
+ * and is on disk 20 ms after the last at the latest. */
+START_TEST(commits_ride)
+{
+    struct bench *b = bench_new(3);
+    struct wal_stats before, after;
+    opened(b);
+    run(b, SIM_S);
+    wal_get_stats(b->wal, &before);
+    b->seq = 1;
+    append(b, 1, 8);
+    ck_assert_int_eq(b->sent.at[0].kind, WAL_COMMIT);
+    run(b, 10 * SIM_MS);
+    wal_get_stats(b->wal, &after);
+    ck_assert_uint_eq(after.groups, before.groups);
+    ck_assert_int_eq(wal_pending_age_us(b->wal), 0);
+    append(b, 1, 8); /* takes it along */
+    run(b, 5 * SIM_MS);
+    wal_get_stats(b->wal, &after);
+    ck_assert_uint_eq(after.groups - before.groups, 1);
+    ck_assert_uint_eq(b->synced, b->sent.at[1].end);
+    b->seq = 1;
+    append(b, 1, 8);
+    run(b, 40 * SIM_MS);
+    ck_assert_uint_ge(b->synced, b->sent.at[2].end);
+    b->seq = 1;
+    append(b, 1, 8);
+    b->sent.count = 0;
+    stop(b); /* a clean stop leaves none behind */
+    opened(b);
+    ck_assert_uint_eq(b->got.count, 4);
+    bench_free(b);
+}
+END_TEST
+
 /* Segments that nobody needs are used again, and no more are made. */
 START_TEST(reuse)
 {
@@ -746,6 +781,7 @@ START_TEST(full_disk)
     }
     ck_assert_int_eq(refused, 100);
     ck_assert_int_eq(b->failed, 0);
+    run(b, 50 * SIM_MS); /* a COMMIT takes its time */
     ck_assert_uint_eq(wal_synced(b->wal), wal_end(b->wal));
     sim_disk_limit(b->h, 0);
     run(b, 3 * SIM_S);
@@ -853,6 +889,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, round_trip);
     tcase_add_test(c, group_commit);
+    tcase_add_test(c, commits_ride);
     tcase_add_test(c, reuse);
     tcase_add_test(c, reading_back);
     tcase_add_loop_test(c, crashes, 0, 40);
