@@ -6,6 +6,7 @@ libstorage_a_SOURCES = \
     storage/checkpoint.c storage/checkpoint.h \
     storage/checkpoint_load.c storage/checkpoint_private.h \
     storage/key.c storage/key.h \
+    storage/client_table.c storage/client_table.h \
     storage/config.c storage/config.h \
     storage/links.c storage/links.h \
     storage/metrics.def \

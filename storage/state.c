@@ -3,9 +3,10 @@
  * What entries do is in state_apply.c, the client table (R23) in
  * state_clients.c, pages in state_scan.c.
  *
- * Cells and client table are both copy-on-write trees with a running digest:
- * so a snapshot of either is a reference, and undoing a batch that fails
- * half-way is taking a reference back.
+ * Cells are a copy-on-write tree with a running digest: so a snapshot of them
+ * is a reference, and undoing a batch that fails half-way is taking a reference
+ * back. The client table is small and changed by every command: a snapshot
+ * holds it encoded.
  */
 #include "storage/state_private.h"
 
@@ -126,7 +127,6 @@ struct state *state_new(void)
 {
     struct state *s = xcalloc(1, sizeof(*s));
     cells_init(&s->cells);
-    cells_init(&s->clients);
     return s;
 }
 
@@ -136,7 +136,7 @@ void state_free(struct state *s)
         return;
     }
     cells_fini(&s->cells);
-    cells_fini(&s->clients);
+    client_table_fini(&s->clients);
     free(s);
 }
 
@@ -167,33 +167,38 @@ void state_count(const struct state *s, struct state_counts *out)
     *out = (struct state_counts){
         .cells = tree_count(s->cells.tree),
         .bytes = s->cells.bytes,
-        .memory = tree_memory(s->cells.tree) + tree_memory(s->clients.tree),
-        .clients = s->client_count,
+        .memory = tree_memory(s->cells.tree) + s->clients.memory,
+        .clients = s->clients.count,
     };
 }
 
-static struct id128 digest_both(const struct cells *cells,
-                                const struct cells *clients)
+static struct id128 digest_both(const struct cells *cells, struct slice clients)
 {
     uint8_t both[32];
+    XXH128_hash_t c = XXH3_128bits(clients.data, clients.len);
+    struct id128 digest = id128_from(c.low64, c.high64);
     memcpy(both, cells->digest.b, 16);
-    memcpy(both + 16, clients->digest.b, 16);
+    memcpy(both + 16, digest.b, 16);
     XXH128_hash_t h = XXH3_128bits(both, sizeof(both));
     return id128_from(h.low64, h.high64);
 }
 
 struct id128 state_digest(const struct state *s)
 {
-    return digest_both(&s->cells, &s->clients);
+    struct buf clients = {0};
+    state_encode_clients(s, &clients);
+    struct id128 digest = digest_both(&s->cells, buf_slice(&clients));
+    buf_free(&clients);
+    return digest;
 }
 
 /* ---- snapshots ---- */
 
 struct state_snapshot *state_snapshot(struct state *s)
 {
-    struct state_snapshot *p = xmalloc(sizeof(*p));
+    struct state_snapshot *p = xcalloc(1, sizeof(*p));
     p->cells = cells_clone(&s->cells);
-    p->clients = cells_clone(&s->clients);
+    state_encode_clients(s, &p->clients);
     p->applied = s->applied;
     return p;
 }
@@ -204,7 +209,7 @@ void state_snapshot_free(struct state_snapshot *p)
         return;
     }
     cells_fini(&p->cells);
-    cells_fini(&p->clients);
+    buf_free(&p->clients);
     free(p);
 }
 
@@ -215,7 +220,7 @@ struct name state_snapshot_name(const struct state_snapshot *p)
 
 struct id128 state_snapshot_digest(const struct state_snapshot *p)
 {
-    return digest_both(&p->cells, &p->clients);
+    return digest_both(&p->cells, buf_slice(&p->clients));
 }
 
 uint64_t state_snapshot_cells(const struct state_snapshot *p)
@@ -225,7 +230,7 @@ uint64_t state_snapshot_cells(const struct state_snapshot *p)
 
 void state_snapshot_clients(const struct state_snapshot *p, struct buf *out)
 {
-    clients_encode(&p->clients, out);
+    buf_put_slice(out, buf_slice(&p->clients));
 }
 
 /* ---- loading ---- */

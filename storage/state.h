@@ -84,10 +84,12 @@ struct state_counts {
 void state_count(const struct state *s, struct state_counts *out);
 
 /* Digest of cells and client table: equal states, equal digests (R19).
- * Kept up to date by each change, so asking costs nothing. */
+ * The cells' part is kept up to date by each change; the client table's is
+ * worked out anew. */
 struct id128 state_digest(const struct state *s);
 
-/* ---- snapshots: a reference to a root, O(1) in the number of cells ---- */
+/* ---- snapshots: a reference to a root, O(1) in the number of cells, and the
+ * client table encoded ---- */
 
 struct state_snapshot *state_snapshot(struct state *s);
 void state_snapshot_free(struct state_snapshot *p);

@@ -337,19 +337,19 @@ static void run_command(struct state *s, const struct command *c,
     case COMMAND_NOTHING:
         return;
     case COMMAND_INTRODUCE:
-        clients_introduce(s, c->client, seq);
+        state_introduce(s, c->client, seq);
         out->r.session = seq;
         return;
     case COMMAND_BATCH:
-        if (clients_begin(s, c, seq, out)) {
+        if (state_begin(s, c, seq, out)) {
             run_batch(s, c, out);
-            clients_store(s, c, out);
+            state_keep_result(s, c, out);
         }
         return;
     case COMMAND_SETTLE:
-        if (clients_begin(s, c, seq, out)) {
+        if (state_begin(s, c, seq, out)) {
             applied_set(out, ST_VOID, 0);
-            clients_store(s, c, out);
+            state_keep_result(s, c, out);
         }
         return;
     }

@@ -16,180 +16,177 @@
  *   BATCH                               execute, store the result
  *   SETTLE                              store VOID: it never will execute
  *
- * The table is a copy-on-write tree like the cells, of three kinds of pairs
- * (numbers big endian, so that they sort):
- *   'c' id             -> session, oldest-open, heard
- *   'h' heard          -> id
- *   'r' id number      -> result: u16 status, u16 failed, u8 more, u8 count,
- *                         count times (u16 mutation, u64 value)
  * Above LIMIT_CLIENTS sessions, or LIMIT_CLIENT_TABLE bytes, the client
  * least recently heard makes room: so the encoded table always fits into one
  * message. One session's part is far below that limit, so the one that is
  * being heard never makes room for itself.
  *
- * Encoded for checkpoints and snapshots, little endian, least recently heard
- * first: u32 count, then each: id, session, oldest-open, heard, u32 number of
- * results, each u64 number, u32 length, result.
+ * Encoded for checkpoints, snapshots and digests, little endian, least
+ * recently heard first: u32 count, then each: id, u64 session, oldest-open,
+ * heard, u32 number of results, each u64 number, u32 length, result: u16
+ * status, u16 failed, u8 more, u8 count, count times (u16 mutation, u64
+ * value).
  */
 #include "storage/state_private.h"
 
 #include <assert.h>
 #include <string.h>
 
-#define RESULT_HEAD 6
-#define RESULT_VALUE 10
+#define RESULT_HEAD 6u
+#define RESULT_VALUE 10u
 #define RESULT_MAX (RESULT_HEAD + LIMIT_RESULT_VALUES * RESULT_VALUE)
-#define CLIENT_KEY_MAX 25
 
 _Static_assert(RESULT_MAX <= LIMIT_RESULT, "a stored result is bounded");
-_Static_assert(LIMIT_CLIENT_WINDOW *(CLIENT_KEY_MAX + RESULT_MAX) + KIB(1) <
+_Static_assert(LIMIT_CLIENT_WINDOW *(12 + RESULT_MAX) + KIB(1) <
                    LIMIT_CLIENT_TABLE / 16,
                "no session comes near the table's limit");
 
-struct client {
-    uint64_t session, oldest_open, heard;
-};
-
-/* ---- keys and values ---- */
-
-struct client_key {
-    uint8_t bytes[CLIENT_KEY_MAX];
-    size_t len;
-};
-
-static void put_be(struct client_key *k, uint64_t v)
+/* The least recently heard makes room. */
+static void clients_trim(struct client_table *t)
 {
-    for (int i = 0; i < 8; i++) {
-        k->bytes[k->len++] = (uint8_t)(v >> (56 - 8 * i));
+    while (t->count > LIMIT_CLIENTS || t->bytes + 4 > LIMIT_CLIENT_TABLE) {
+        client_table_remove(t, t->oldest);
     }
 }
 
-static uint64_t get_be(const uint8_t *from)
+static bool result_get(const struct client *c, uint64_t number,
+                       struct applied *out)
 {
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++) {
-        v = v << 8 | from[i];
-    }
-    return v;
-}
-
-static struct client_key key_of_id(char kind, struct id128 id)
-{
-    struct client_key k = {.len = 17};
-    k.bytes[0] = (uint8_t)kind;
-    memcpy(k.bytes + 1, id.b, 16);
-    return k;
-}
-
-static struct client_key key_of_result(struct id128 id, uint64_t number)
-{
-    struct client_key k = key_of_id('r', id);
-    put_be(&k, number);
-    return k;
-}
-
-static struct client_key key_of_heard(uint64_t seq)
-{
-    struct client_key k = {.bytes = {'h'}, .len = 1};
-    put_be(&k, seq);
-    return k;
-}
-
-static struct slice key_bytes(const struct client_key *k)
-{
-    return slice_make(k->bytes, k->len);
-}
-
-static bool client_get(const struct cells *table, struct id128 id,
-                       struct client *out)
-{
-    struct client_key k = key_of_id('c', id);
-    struct slice v;
-    if (!cells_get(table, key_bytes(&k), &v)) {
+    const struct stored *s = client_result(c, number);
+    if (s == NULL) {
         return false;
     }
-    struct cursor c = cursor_of(v);
-    out->session = cursor_u64(&c);
-    out->oldest_open = cursor_u64(&c);
-    out->heard = cursor_u64(&c);
-    assert(!c.bad);
+    applied_set(out, ST_OK, 0);
+    out->r.status = s->status;
+    out->r.failed = s->failed;
+    out->r.more = s->more;
+    out->r.values_count = s->count;
+    if (s->count > 0) {
+        memcpy(out->values, s->values, s->count * sizeof(*s->values));
+    }
     return true;
 }
 
-static void client_put(struct cells *table, struct id128 id,
-                       const struct client *c)
-{
-    struct client_key by_id = key_of_id('c', id);
-    struct client_key by_heard = key_of_heard(c->heard);
-    struct buf b = {0};
-    buf_put_u64(&b, c->session);
-    buf_put_u64(&b, c->oldest_open);
-    buf_put_u64(&b, c->heard);
-    cells_put(table, key_bytes(&by_id), buf_slice(&b));
-    cells_put(table, key_bytes(&by_heard), slice_make(id.b, sizeof(id.b)));
-    buf_free(&b);
-}
+/* ---- R23 ---- */
 
-/* Forgets ID's results below NUMBER. */
-static void results_drop(struct cells *table, struct id128 id, uint64_t number)
+bool state_begin(struct state *s, const struct command *c, uint64_t seq,
+                 struct applied *out)
 {
-    struct client_key first = key_of_id('r', id), k;
-    struct tree_iter it;
-    for (;;) {
-        tree_seek(table->tree, key_bytes(&first), &it);
-        if (!tree_valid(&it) ||
-            !slice_starts_with(tree_iter_key(&it), key_bytes(&first))) {
-            return;
-        }
-        uint64_t n = get_be(tree_iter_key(&it).data + 17);
-        if (n >= number) {
-            return;
-        }
-        k = key_of_result(id, n);
-        (void)cells_remove(table, key_bytes(&k));
+    struct client *k = client_table_find(&s->clients, c->client);
+    if (k == NULL || k->session != c->session) {
+        applied_set(out, ST_UNKNOWN_CLIENT, 0);
+        return false;
     }
-}
-
-static void client_drop(struct state *s, struct id128 id)
-{
-    struct client c;
-    bool there = client_get(&s->clients, id, &c);
-    assert(there);
-    struct client_key by_id = key_of_id('c', id);
-    struct client_key by_heard = key_of_heard(c.heard);
-    (void)cells_remove(&s->clients, key_bytes(&by_id));
-    (void)cells_remove(&s->clients, key_bytes(&by_heard));
-    results_drop(&s->clients, id, UINT64_MAX);
-    s->client_count--;
-}
-
-/* The least recently heard makes room. */
-static void clients_trim(struct state *s)
-{
-    while (s->client_count > LIMIT_CLIENTS ||
-           s->clients.bytes > LIMIT_CLIENT_TABLE) {
-        struct client_key first = key_of_heard(0);
-        struct tree_iter it;
-        struct id128 id;
-        tree_seek(s->clients.tree, key_bytes(&first), &it);
-        assert(tree_valid(&it) && tree_iter_key(&it).data[0] == 'h');
-        memcpy(id.b, tree_iter_value(&it).bytes.data, sizeof(id.b));
-        client_drop(s, id);
+    client_table_hear(&s->clients, k, seq);
+    if (c->oldest_open > k->oldest_open) {
+        client_table_advance(&s->clients, k, c->oldest_open);
     }
+    if (c->number < k->oldest_open) {
+        applied_set(out, ST_SUPERSEDED, 0);
+        return false;
+    }
+    if (c->number - k->oldest_open >= LIMIT_CLIENT_WINDOW) {
+        applied_set(out, ST_BUSY, 0);
+        return false;
+    }
+    return FORGETS(s) || !result_get(k, c->number, out);
 }
 
-/* ---- results ---- */
-
-static void result_encode(struct buf *b, const struct result *r)
+#ifdef PENN_BUGS
+void state_forget_requests(struct state *s)
 {
+    s->forgets = true;
+}
+#endif
+
+void state_keep_result(struct state *s, const struct command *c,
+                       const struct applied *result)
+{
+    struct client *k = client_table_find(&s->clients, c->client);
+    assert(k != NULL);
+    client_table_store_result(&s->clients, k, c->number, &result->r);
+    clients_trim(&s->clients);
+}
+
+void state_introduce(struct state *s, struct id128 id, uint64_t seq)
+{
+    struct client *k = client_table_find(&s->clients, id);
+    if (k != NULL) {
+        client_table_remove(&s->clients, k);
+    }
+    (void)client_table_add(&s->clients, id, seq, seq);
+    clients_trim(&s->clients);
+}
+
+/* Only what no entry still under way can change is told: a result, a number
+ * below oldest-open (which only grows), and a session that was replaced. */
+bool state_stored_result(const struct state *s, const struct command *c,
+                         struct applied *out)
+{
+    if (FORGETS(s) || (c->kind != COMMAND_BATCH && c->kind != COMMAND_SETTLE)) {
+        return false;
+    }
+    const struct client *k = client_table_find(&s->clients, c->client);
+    if (k == NULL) {
+        return false;
+    }
+    if (k->session > c->session) {
+        applied_set(out, ST_UNKNOWN_CLIENT, 0);
+        return true;
+    }
+    if (k->session != c->session) {
+        return false;
+    }
+    if (c->number < k->oldest_open || c->number < c->oldest_open) {
+        applied_set(out, ST_SUPERSEDED, 0);
+        return true;
+    }
+    return result_get(k, c->number, out);
+}
+
+/* ---- encoding ---- */
+
+static void result_encode(struct buf *b, const struct stored *r)
+{
+    buf_put_u64(b, r->number);
+    buf_put_u32(b, RESULT_HEAD + r->count * RESULT_VALUE);
     buf_put_u16(b, r->status);
     buf_put_u16(b, r->failed);
     buf_put_u8(b, r->more);
-    buf_put_u8(b, (uint8_t)r->values_count);
-    for (uint32_t i = 0; i < r->values_count; i++) {
+    buf_put_u8(b, r->count);
+    for (uint32_t i = 0; i < r->count; i++) {
         buf_put_u16(b, r->values[i].mutation);
         buf_put_u64(b, (uint64_t)r->values[i].value);
     }
+}
+
+static void client_encode(const struct client *c, struct buf *out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < c->cap; i++) {
+        count += c->slots[i].number != 0;
+    }
+    buf_put(out, c->id.b, sizeof(c->id.b));
+    buf_put_u64(out, c->session);
+    buf_put_u64(out, c->oldest_open);
+    buf_put_u64(out, c->heard);
+    buf_put_u32(out, count);
+    for (uint64_t i = 0; i < c->cap; i++) {
+        const struct stored *r = client_result(c, c->oldest_open + i);
+        if (r != NULL) {
+            result_encode(out, r);
+        }
+    }
+}
+
+void state_encode_clients(const struct state *s, struct buf *out)
+{
+    size_t before = out->len;
+    buf_put_u32(out, s->clients.count);
+    for (const struct client *c = s->clients.oldest; c != NULL; c = c->newer) {
+        client_encode(c, out);
+    }
+    assert(out->full || out->len - before == s->clients.bytes + 4);
 }
 
 static bool result_decode(struct slice s, struct applied *out)
@@ -212,155 +209,7 @@ static bool result_decode(struct slice s, struct applied *out)
     return !c.bad && cursor_left(&c) == 0;
 }
 
-static bool result_get(const struct cells *table, struct id128 id,
-                       uint64_t number, struct applied *out)
-{
-    struct client_key k = key_of_result(id, number);
-    struct slice v;
-    if (!cells_get(table, key_bytes(&k), &v)) {
-        return false;
-    }
-    bool good = result_decode(v, out);
-    assert(good);
-    return true;
-}
-
-/* ---- R23 ---- */
-
-bool clients_begin(struct state *s, const struct command *c, uint64_t seq,
-                   struct applied *out)
-{
-    struct client k;
-    if (!client_get(&s->clients, c->client, &k) || k.session != c->session) {
-        applied_set(out, ST_UNKNOWN_CLIENT, 0);
-        return false;
-    }
-    struct client_key was = key_of_heard(k.heard);
-    (void)cells_remove(&s->clients, key_bytes(&was));
-    k.heard = seq;
-    if (c->oldest_open > k.oldest_open) {
-        k.oldest_open = c->oldest_open;
-        results_drop(&s->clients, c->client, k.oldest_open);
-    }
-    client_put(&s->clients, c->client, &k);
-    if (c->number < k.oldest_open) {
-        applied_set(out, ST_SUPERSEDED, 0);
-        return false;
-    }
-    if (c->number - k.oldest_open >= LIMIT_CLIENT_WINDOW) {
-        applied_set(out, ST_BUSY, 0);
-        return false;
-    }
-    return FORGETS(s) || !result_get(&s->clients, c->client, c->number, out);
-}
-
-#ifdef PENN_BUGS
-void state_forget_requests(struct state *s)
-{
-    s->forgets = true;
-}
-#endif
-
-void clients_store(struct state *s, const struct command *c,
-                   const struct applied *result)
-{
-    struct client_key k = key_of_result(c->client, c->number);
-    struct buf b = {0};
-    result_encode(&b, &result->r);
-    cells_put(&s->clients, key_bytes(&k), buf_slice(&b));
-    buf_free(&b);
-    clients_trim(s);
-}
-
-void clients_introduce(struct state *s, struct id128 id, uint64_t seq)
-{
-    struct client c;
-    if (client_get(&s->clients, id, &c)) {
-        client_drop(s, id);
-    }
-    c = (struct client){.session = seq, .oldest_open = 1, .heard = seq};
-    client_put(&s->clients, id, &c);
-    s->client_count++;
-    clients_trim(s);
-}
-
-/* Only what no entry still under way can change is told: a result, a number
- * below oldest-open (which only grows), and a session that was replaced. */
-bool state_stored_result(const struct state *s, const struct command *c,
-                         struct applied *out)
-{
-    struct client k;
-    if (FORGETS(s) || (c->kind != COMMAND_BATCH && c->kind != COMMAND_SETTLE) ||
-        !client_get(&s->clients, c->client, &k)) {
-        return false;
-    }
-    if (k.session > c->session) {
-        applied_set(out, ST_UNKNOWN_CLIENT, 0);
-        return true;
-    }
-    if (k.session != c->session) {
-        return false;
-    }
-    if (c->number < k.oldest_open || c->number < c->oldest_open) {
-        applied_set(out, ST_SUPERSEDED, 0);
-        return true;
-    }
-    return result_get(&s->clients, c->client, c->number, out);
-}
-
-/* ---- encoding ---- */
-
-static void client_encode(const struct cells *table, struct id128 id,
-                          struct buf *out)
-{
-    struct client c;
-    struct tree_iter it;
-    struct client_key first = key_of_id('r', id);
-    bool there = client_get(table, id, &c);
-    assert(there);
-    buf_put(out, id.b, sizeof(id.b));
-    buf_put_u64(out, c.session);
-    buf_put_u64(out, c.oldest_open);
-    buf_put_u64(out, c.heard);
-    size_t count_at = out->len;
-    uint32_t count = 0;
-    buf_put_u32(out, 0);
-    for (tree_seek(table->tree, key_bytes(&first), &it);
-         tree_valid(&it) &&
-         slice_starts_with(tree_iter_key(&it), key_bytes(&first));
-         tree_next(&it)) {
-        struct slice v = tree_iter_value(&it).bytes;
-        buf_put_u64(out, get_be(tree_iter_key(&it).data + 17));
-        buf_put_u32(out, (uint32_t)v.len);
-        buf_put_slice(out, v);
-        count++;
-    }
-    for (int i = 0; i < 4 && !out->full; i++) {
-        out->data[count_at + (size_t)i] = (uint8_t)(count >> (8 * i));
-    }
-}
-
-void clients_encode(const struct cells *clients, struct buf *out)
-{
-    struct client_key first = key_of_heard(0);
-    struct tree_iter start, it;
-    uint32_t count = 0;
-    tree_seek(clients->tree, key_bytes(&first), &start);
-    for (it = start; tree_valid(&it) && tree_iter_key(&it).data[0] == 'h';
-         tree_next(&it)) {
-        count++;
-    }
-    buf_put_u32(out, count);
-    for (it = start; tree_valid(&it) && tree_iter_key(&it).data[0] == 'h';
-         tree_next(&it)) {
-        struct id128 id;
-        memcpy(id.b, tree_iter_value(&it).bytes.data, sizeof(id.b));
-        client_encode(clients, id, out);
-    }
-}
-
-static bool load_results(struct state *s, struct id128 id,
-                         const struct client *k, struct cursor *c)
+static bool load_results(struct state *s, struct client *k, struct cursor *c)
 {
     uint32_t count = cursor_u32(c);
     uint64_t last = 0;
@@ -374,8 +223,7 @@ static bool load_results(struct state *s, struct id128 id,
             !result_decode(v, &r)) {
             return false;
         }
-        struct client_key key = key_of_result(id, number);
-        cells_put(&s->clients, key_bytes(&key), v);
+        client_table_store_result(&s->clients, k, number, &r.r);
         last = number;
     }
     return !c->bad;
@@ -386,28 +234,29 @@ enum status state_load_clients(struct state *s, struct slice encoded)
     struct cursor c = cursor_of(encoded);
     uint32_t count = cursor_u32(&c);
     uint64_t last = 0;
-    assert(s->client_count == 0);
+    assert(s->clients.count == 0);
     if (encoded.len > LIMIT_CLIENT_TABLE || count > LIMIT_CLIENTS) {
         return ST_CORRUPT;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct id128 id;
-        struct client k, old;
         struct slice bytes = cursor_bytes(&c, sizeof(id.b));
-        k.session = cursor_u64(&c);
-        k.oldest_open = cursor_u64(&c);
-        k.heard = cursor_u64(&c);
-        if (c.bad || k.heard <= last || k.session > k.heard || k.session == 0 ||
-            k.oldest_open == 0 || k.oldest_open > STATE_NUMBER_MAX) {
+        uint64_t session = cursor_u64(&c), oldest_open = cursor_u64(&c);
+        uint64_t heard = cursor_u64(&c);
+        if (c.bad || heard <= last || session > heard || session == 0 ||
+            oldest_open == 0 || oldest_open > STATE_NUMBER_MAX) {
             return ST_CORRUPT;
         }
         memcpy(id.b, bytes.data, sizeof(id.b));
-        if (client_get(&s->clients, id, &old) || !load_results(s, id, &k, &c)) {
+        if (client_table_find(&s->clients, id) != NULL) {
             return ST_CORRUPT;
         }
-        client_put(&s->clients, id, &k);
-        s->client_count++;
-        last = k.heard;
+        struct client *k = client_table_add(&s->clients, id, session, heard);
+        k->oldest_open = oldest_open;
+        if (!load_results(s, k, &c)) {
+            return ST_CORRUPT;
+        }
+        last = heard;
     }
     return c.bad || cursor_left(&c) != 0 ? ST_CORRUPT : ST_OK;
 }

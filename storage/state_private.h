@@ -4,6 +4,7 @@
 #ifndef STORAGE_STATE_PRIVATE_H
 #define STORAGE_STATE_PRIVATE_H
 
+#include "storage/client_table.h"
 #include "storage/key.h"
 #include "storage/state.h"
 #include "storage/tree.h"
@@ -38,8 +39,7 @@ struct state {
     bool forgets; /* requests' results (bugs.def) */
 #endif
     struct cells cells;
-    struct cells clients; /* state_clients.c */
-    uint32_t client_count;
+    struct client_table clients; /* state_clients.c */
     struct name applied;
     void (*on_change)(void *ctx, struct slice partition, struct slice row,
                       struct slice column);
@@ -47,7 +47,8 @@ struct state {
 };
 
 struct state_snapshot {
-    struct cells cells, clients;
+    struct cells cells;
+    struct buf clients; /* encoded */
     struct name applied;
 };
 
@@ -58,15 +59,15 @@ struct state_snapshot {
 
 /* R23 at apply, before executing: true if the command is to be executed and
  * its result stored; else OUT is the answer. */
-bool clients_begin(struct state *s, const struct command *c, uint64_t seq,
-                   struct applied *out);
+bool state_begin(struct state *s, const struct command *c, uint64_t seq,
+                 struct applied *out);
 /* Stores what executing gave. */
-void clients_store(struct state *s, const struct command *c,
-                   const struct applied *result);
+void state_keep_result(struct state *s, const struct command *c,
+                       const struct applied *result);
 /* Gives ID a new session, SEQ, and forgets the one it had. */
-void clients_introduce(struct state *s, struct id128 id, uint64_t seq);
-/* The table in its order, least recently heard first; layout: there. */
-void clients_encode(const struct cells *clients, struct buf *out);
+void state_introduce(struct state *s, struct id128 id, uint64_t seq);
+/* Appends the table in its order, least recently heard first; layout: there. */
+void state_encode_clients(const struct state *s, struct buf *out);
 
 /* ---- shared ---- */
 

@@ -212,15 +212,13 @@ static void tablet_start(const struct state_snapshot *p,
 static void tablet_clients(const struct state_snapshot *p, size_t page_bytes,
                            struct arena *a, struct msg_tablet_page *out)
 {
-    struct buf b = {0};
-    clients_encode(&p->clients, &b);
-    assert(b.len <= LIMIT_CLIENT_TABLE);
-    if (out->cells_count == 0 || b.len + page_bytes <= LIMIT_SCAN_PAGE) {
-        out->clients = copied(a, buf_slice(&b));
+    struct slice clients = buf_slice(&p->clients);
+    assert(clients.len <= LIMIT_CLIENT_TABLE);
+    if (out->cells_count == 0 || clients.len + page_bytes <= LIMIT_SCAN_PAGE) {
+        out->clients = copied(a, clients);
     } else {
         out->more = 1;
     }
-    buf_free(&b);
 }
 
 void state_snapshot_page(const struct state_snapshot *p,
