@@ -25,6 +25,7 @@
 #define LIMIT_CONN_QUEUE MIB(64)     /* unsent bytes before a peer is cut */
 #define LIMIT_CONNS 4096             /* RPC connections of one process */
 #define LIMIT_CONN_REQUESTS 1024     /* under way on one connection */
+#define LIMIT_FORWARDS 256           /* reads that a secondary sent on (R9) */
 #define LIMIT_CONNS_UNPROVEN 1024    /* incoming, before the hello: all ... */
 #define LIMIT_CONNS_UNPROVEN_ONE 256 /* ... and from one address */
 #define LIMIT_CONNECT_MS 2000        /* resolving and connecting */
@@ -127,6 +128,10 @@ _Static_assert(LIMIT_CLIENT_TABLE + KIB(64) < LIMIT_FRAME,
                "a frame holds a tablet's client table");
 _Static_assert(LIMIT_SEALED < LIMIT_FRAME, "a frame spans sealed records");
 _Static_assert(LIMIT_FRAME < LIMIT_CONN_QUEUE, "a frame can be queued");
+_Static_assert(LIMIT_FORWARDS < LIMIT_CONN_REQUESTS,
+               "one link takes all that is sent on");
+_Static_assert((LIMIT_FORWARDS & (LIMIT_FORWARDS - 1)) == 0,
+               "their numbers give their places");
 _Static_assert(LIMIT_LOG_LINE <= 4096, "PIPE_BUF");
 _Static_assert(4 * LIMIT_LOG_VALUE + 128 < LIMIT_LOG_LINE,
                "a line holds the longest quoted value");

@@ -22,6 +22,7 @@ libstorage_a_SOURCES = \
     storage/shard_catchup.c \
     storage/shard_checkpoint.c \
     storage/shard_cluster.c \
+    storage/shard_forward.c \
     storage/shard_net.c \
     storage/shard_requests.c \
     storage/state.c storage/state.h storage/state_private.h \

@@ -69,7 +69,7 @@ bool storage_node_ready(const struct storage_node *n);
 void storage_node_status(struct storage_node *n, struct buf *out);
 
 struct storage_stats {
-    uint64_t commands, reads, scans, watches, replies_unknown;
+    uint64_t commands, reads, forwarded, scans, watches, replies_unknown;
     uint64_t groups, records, log_bytes, log_size, checkpoints;
     uint64_t snapshots_sent, snapshots_installed;
     int64_t pending_sync_us;

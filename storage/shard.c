@@ -147,6 +147,7 @@ void shard_step(struct shard *s, struct tablet *t, struct event *e)
     }
     s->stepping = true;
     enum replica_role before = replica_role_of(t->core);
+    uint64_t epoch = replica_config(t->core)->epoch;
     e->now_us = env_now_us(s->env);
     effects_clear(&s->fx);
     replica_step(t->core, e, &s->fx);
@@ -162,6 +163,9 @@ void shard_step(struct shard *s, struct tablet *t, struct event *e)
     }
     if (replica_role_of(t->core) != REPLICA_LEARNER) {
         catchup_abort(t);
+    }
+    if (replica_config(t->core)->epoch != epoch) {
+        forward_on_epoch(s, t);
     }
     requests_after_step(s);
 }

@@ -5,6 +5,7 @@
  *   shard.c             life, recovery, stepping replicas, effects, time
  *   shard_net.c         incoming connections, which message goes where
  *   shard_requests.c    reads, writes, watches
+ *   shard_forward.c     reads that a secondary sends on to the primary (R9)
  *   shard_catchup.c     snapshots, served and fetched (R17)
  *   shard_checkpoint.c  when to checkpoint, what the log may forget
  *   shard_cluster.c     heartbeats, the map, links to the other nodes

@@ -110,18 +110,24 @@ static void on_link_message(void *ctx, const struct env_peer *p,
 
 static void on_bulk_up(void *ctx, const struct env_peer *p)
 {
+    forward_on_link(ctx, p->node);
     catchup_on_up(ctx, p->node);
 }
 
 static void on_bulk_down(void *ctx, const struct env_peer *p)
 {
+    forward_on_link(ctx, p->node);
     catchup_on_down(ctx, p->node);
 }
 
 static void on_bulk_message(void *ctx, const struct env_peer *p,
                             const struct wire_msg *m)
 {
-    catchup_on_page(ctx, p, m);
+    if ((m->request & FORWARD_BIT) != 0) {
+        forward_on_answer(ctx, p, m);
+    } else {
+        catchup_on_page(ctx, p, m);
+    }
 }
 
 /* ---- the map ---- */

@@ -50,7 +50,12 @@ struct client {
     struct client *next, *prev;
 };
 
-enum request_kind { REQUEST_COMMAND, REQUEST_READ, REQUEST_WATCH };
+enum request_kind {
+    REQUEST_COMMAND,
+    REQUEST_READ,
+    REQUEST_WATCH,
+    REQUEST_FORWARD
+};
 
 /* Something that will be answered later. */
 struct request {
@@ -65,7 +70,14 @@ struct request {
     struct buf frame;
     uint64_t bucket;
     bool fired;
+    /* Of one that was sent on: to whom, under which number, what it asks. */
+    struct replica to;
+    uint64_t number;
+    enum msg_type asked;
 };
+
+/* Marks request ids on the bulk lane that are of reads sent on. */
+#define FORWARD_BIT (UINT64_C(1) << 63)
 
 /* A record on its way to the disk. */
 struct placed {
@@ -115,6 +127,11 @@ struct shard {
     uint32_t watch_count;
     struct env_timer watch_timer;
     bool watch_fired;
+    /* Reads sent on, by number; answered, given up or dropped in time. */
+    struct request *forwards[LIMIT_FORWARDS];
+    uint32_t forward_count;
+    uint64_t last_forward;
+    struct env_timer forward_timer;
     struct pinned pinned[SNAPSHOTS_MAX];
     uint64_t last_pin;
 
@@ -164,10 +181,28 @@ void requests_on_changed(void *ctx, struct slice partition, struct slice row,
 /* After a step: watches that fired, reads that may go on. */
 void requests_after_step(struct shard *s);
 void requests_init(struct shard *s);
+struct request *requests_new(struct client *c, struct tablet *t,
+                             enum request_kind kind, uint64_t id);
+void requests_free(struct request *q);
 void requests_drop_client(struct client *c);
 /* Ends all that waits on T with NOT_PRIMARY when it is that no more. */
 void requests_on_role(struct shard *s, struct tablet *t);
 void requests_free_all(struct shard *s);
+
+/* shard_forward.c */
+void forward_init(struct shard *s);
+/* Sends the read M of C on to T's primary, to be answered by DEADLINE_US;
+ * false if that cannot be. */
+bool forward_begin(struct client *c, struct tablet *t, const struct wire_msg *m,
+                   int64_t deadline_us);
+void forward_on_answer(struct shard *s, const struct env_peer *p,
+                       const struct wire_msg *m);
+/* The connection to NODE ended or is a new one. */
+void forward_on_link(struct shard *s, uint32_t node);
+/* T has entered another epoch. */
+void forward_on_epoch(struct shard *s, const struct tablet *t);
+/* Q's client is gone. */
+void forward_drop(struct request *q);
 
 /* shard_catchup.c */
 void catchup_on_scan(struct client *c, const struct wire_msg *m);

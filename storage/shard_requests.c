@@ -2,8 +2,8 @@
  * Clients' requests. A command becomes an entry and is answered when that is
  * applied. A read fetches its value first and is answered if the lease holds
  * then (R9); without a lease it waits, looked at again as time goes on, until
- * its deadline. A watch rests on the cell's hash until a change of that cell,
- * then becomes a read.
+ * its deadline; a secondary sends it on (shard_forward.c). A watch rests on
+ * the cell's hash until a change of that cell, then becomes a read.
  */
 #include "storage/shard_impl.h"
 
@@ -37,8 +37,8 @@ static void list_remove(struct request **head, struct request *q)
     q->prev = NULL;
 }
 
-static struct request *new_request(struct client *c, struct tablet *t,
-                                   enum request_kind kind, uint64_t id)
+struct request *requests_new(struct client *c, struct tablet *t,
+                             enum request_kind kind, uint64_t id)
 {
     struct request *q = xcalloc(1, sizeof(*q));
     q->kind = kind;
@@ -72,7 +72,7 @@ static void leave_client(struct request *q)
     q->client = NULL;
 }
 
-static void free_request(struct request *q)
+void requests_free(struct request *q)
 {
     leave_client(q);
     buf_free(&q->frame);
@@ -102,7 +102,7 @@ void requests_reply(struct shard *s, struct request *q, enum status why,
             shard_send_error(q->client, q->id, why, q->tablet);
         }
     }
-    free_request(q);
+    requests_free(q);
 }
 
 static void on_command(struct client *c, struct tablet *t,
@@ -133,7 +133,7 @@ static void on_command(struct client *c, struct tablet *t,
     } else {
         struct event e = {.kind = EVENT_COMMAND};
         e.u.command.payload = buf_slice(&payload);
-        e.u.command.cookie = new_request(c, t, REQUEST_COMMAND, m->request);
+        e.u.command.cookie = requests_new(c, t, REQUEST_COMMAND, m->request);
         shard_step(s, t, &e);
     }
     buf_free(&payload);
@@ -250,14 +250,17 @@ static void retry(struct shard *s, struct request *q)
     bool over = now >= q->deadline_us;
     st = try_read(q->client, q->tablet, &m, over);
     if (st == ST_OK) {
-        free_request(q);
+        requests_free(q);
     } else if (st == ST_MORE) {
         rest_watch(s, q, &m.u.watch);
     } else if (st == ST_BUSY && !over) {
         wait_read(s, q);
+    } else if (st == ST_NOT_PRIMARY &&
+               forward_begin(q->client, q->tablet, &m, q->deadline_us)) {
+        requests_free(q);
     } else {
         shard_send_error(q->client, q->id, st, q->tablet);
-        free_request(q);
+        requests_free(q);
     }
     arena_free(&a);
 }
@@ -266,21 +269,23 @@ static void on_read(struct client *c, struct tablet *t,
                     const struct wire_msg *m)
 {
     struct shard *s = c->shard;
+    int64_t wait = READ_WAIT_US, now = env_now_us(s->env);
     enum status st = try_read(c, t, m, false);
-    if (st != ST_BUSY && st != ST_MORE) {
-        if (st != ST_OK) {
-            shard_send_error(c, m->request, st, t);
-        }
+    if (st == ST_OK ||
+        (st == ST_NOT_PRIMARY && forward_begin(c, t, m, now + wait))) {
         return;
     }
-    struct request *q = new_request(c, t, REQUEST_READ, m->request);
-    int64_t wait = READ_WAIT_US;
+    if (st != ST_BUSY && st != ST_MORE) {
+        shard_send_error(c, m->request, st, t);
+        return;
+    }
+    struct request *q = requests_new(c, t, REQUEST_READ, m->request);
     if (m->type == MSG_WATCH) {
         uint32_t ms = m->u.watch.wait_ms;
         wait = (int64_t)(ms < WATCH_MAX_MS ? ms : WATCH_MAX_MS) * 1000;
         s->stats.watches++;
     }
-    q->deadline_us = env_now_us(s->env) + wait;
+    q->deadline_us = now + wait;
     wire_put(&q->frame, m);
     if (st == ST_MORE) {
         rest_watch(s, q, &m->u.watch);
@@ -463,6 +468,7 @@ void requests_init(struct shard *s)
     s->read_timer.data = s;
     s->watch_timer.fn = on_watch_timer;
     s->watch_timer.data = s;
+    forward_init(s);
 }
 
 /* Commands stay, owed to nobody, until their entry is applied. */
@@ -474,11 +480,13 @@ void requests_drop_client(struct client *c)
         leave_client(q);
         if (q->kind == REQUEST_READ) {
             list_remove(&s->waiting, q);
-            free_request(q);
+            requests_free(q);
         } else if (q->kind == REQUEST_WATCH) {
             list_remove(&s->watches[q->bucket], q);
             s->watch_count--;
-            free_request(q);
+            requests_free(q);
+        } else if (q->kind == REQUEST_FORWARD) {
+            forward_drop(q);
         }
     }
 }
@@ -487,12 +495,13 @@ void requests_free_all(struct shard *s)
 {
     env_timer_stop(s->env, &s->read_timer);
     env_timer_stop(s->env, &s->watch_timer);
+    env_timer_stop(s->env, &s->forward_timer);
     /* Clients are gone: reads and watches with them. What is left are
      * commands that the replicas still hold as cookies. */
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         void *cookie;
         while (replica_take_cookie(s->tablets[i]->core, &cookie)) {
-            free_request(cookie);
+            requests_free(cookie);
         }
     }
 }

@@ -154,6 +154,7 @@ static void refresh(struct storaged *s)
     env_uv_get_stats(s->env, &net);
     count_to(m, M_COMMANDS, st.commands);
     count_to(m, M_READS, st.reads);
+    count_to(m, M_FORWARDED, st.forwarded);
     count_to(m, M_SCANS, st.scans);
     count_to(m, M_UNKNOWN, st.replies_unknown);
     count_to(m, M_GROUPS, st.groups);

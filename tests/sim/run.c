@@ -29,6 +29,9 @@ static struct cluster_options draw_cluster(const struct run_options *o,
         c.replicas = c.storages < 3 ? c.storages : 3;
     }
     c.tablets = (unsigned)sim_rng_range(r, 1, 3);
+    if (o->scenario != NULL && o->scenario->tablets != 0) {
+        c.tablets = o->scenario->tablets;
+    }
     c.clients = (unsigned)sim_rng_range(r, 1, 3);
     /* Small logs, so that checkpoints, recycling and snapshots happen. */
     c.segment_size = KIB(64) << sim_rng_below(r, 3);

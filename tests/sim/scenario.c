@@ -501,6 +501,34 @@ static bool word_await_writes(struct script *s)
            sim_cluster_failed(s->c) || failed(s, "no write within");
 }
 
+static bool no_read_yet(void *ctx)
+{
+    struct goal *g = ctx;
+    return workload_reads(g->s->c->workload) == g->acked;
+}
+
+static bool word_await_reads(struct script *s)
+{
+    struct goal g = {s, NULL, workload_reads(s->c->workload)};
+    return world_run_while(s->c->w, no_read_yet, &g,
+                           number(s, 0, 3000) * SIM_MS) ||
+           sim_cluster_failed(s->c) || failed(s, "no read within");
+}
+
+static bool word_expect_forwarded(struct script *s)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < s->c->member_count; i++) {
+        struct member *m = &s->c->members[i];
+        if (m->kind == MEMBER_STORAGE && sim_host_running(m->host)) {
+            struct storage_stats stats;
+            storage_node_stats(sim_host_object(m->host), &stats);
+            sum += stats.forwarded;
+        }
+    }
+    return sum > 0 || failed(s, "no read was sent on");
+}
+
 static bool word_expect_no_writes(struct script *s)
 {
     struct goal g = {s, NULL, workload_acked(s->c->workload)};
@@ -627,6 +655,8 @@ static const struct {
     {"step_wall", 2, word_step_wall},
     {"await_whole", 1, word_await_whole},
     {"await_writes", 1, word_await_writes},
+    {"await_reads", 1, word_await_reads},
+    {"expect_forwarded", 0, word_expect_forwarded},
     {"await_moved", 2, word_await_moved},
     {"await_down", 2, word_await_down},
     {"expect_no_writes", 1, word_expect_no_writes},

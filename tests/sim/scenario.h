@@ -27,9 +27,11 @@
  *   step_wall WHO MS
  *   await_whole MS          fails if it is not whole by then
  *   await_writes MS         fails if no write is acknowledged within
+ *   await_reads MS          fails if no read is answered within
  *   await_moved WHO MS      tablet 0's primary is another than WHO
  *   await_down WHO MS       fails if WHO still runs then
  *   expect_no_writes MS     fails if one is acknowledged within
+ *   expect_forwarded        secondaries that run have sent reads on (R9)
  *   mark, expect_epochs N   fewer than N epochs of tablet 0 since `mark`
  *   expect_gap MS           no longer time without a write since `mark`
  *   expect_starts WHO N     it did not start more than N times since `mark`
@@ -46,6 +48,7 @@
 struct scenario {
     const char *name, *about;
     unsigned storages, replicas; /* 0: 3 */
+    unsigned tablets;            /* 0: some */
     const char *script;
 };
 

@@ -67,6 +67,7 @@ struct workload {
     unsigned audit_left;
     int64_t last_ack_us, gap_us;
     uint64_t acked; /* writes that were answered well */
+    uint64_t reads; /* the same */
     struct workload_stats stats;
 };
 
@@ -131,6 +132,8 @@ static void worker_end(struct worker *k, enum history_outcome outcome,
         if (k->kind != HISTORY_GET) {
             w->acked++;
             note_gap(w);
+        } else {
+            w->reads++;
         }
     }
     kv_batch_free(k->batch);
@@ -596,6 +599,11 @@ bool workload_idle(const struct workload *w)
 uint64_t workload_acked(const struct workload *w)
 {
     return w->acked;
+}
+
+uint64_t workload_reads(const struct workload *w)
+{
+    return w->reads;
 }
 
 void workload_get_stats(const struct workload *w, struct workload_stats *out)

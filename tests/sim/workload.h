@@ -50,6 +50,7 @@ struct workload_stats {
 void workload_get_stats(const struct workload *w, struct workload_stats *out);
 /* Writes answered well so far. */
 uint64_t workload_acked(const struct workload *w);
+uint64_t workload_reads(const struct workload *w); /* the same of reads */
 /* Longest time between two writes that were answered well (P3, P4), since
  * the last call. */
 int64_t workload_longest_gap(struct workload *w);

@@ -21,3 +21,8 @@ check_PROGRAMS += unit_shard
 unit_shard_SOURCES = tests/unit/test_shard.c
 unit_shard_LDADD = $(ENGINE_UNIT)
 TESTS += unit_shard
+check_PROGRAMS += unit_forward
+unit_forward_SOURCES = tests/unit/test_forward.c tests/unit/node_rig.c \
+    tests/unit/node_rig.h
+unit_forward_LDADD = $(ENGINE_UNIT)
+TESTS += unit_forward
