@@ -105,7 +105,8 @@ static void on_echo(void *ctx, const struct env_peer *p,
     struct beacon *b = ctx;
     if (m->type == MSG_ECHO) {
         struct replica peer = {p->node, p->store};
-        beacon_table_on_echo(b->table, peer, &m->u.echo, env_now_us(b->env));
+        beacon_table_on_echo(b->table, peer, p->incarnation, &m->u.echo,
+                             env_now_us(b->env));
     }
 }
 

@@ -8,8 +8,7 @@
 #include <string.h>
 
 struct tracked {
-    struct replica peer;
-    bool needed;
+    struct beacon_peer peer;
     int64_t lease_end_us;
 };
 
@@ -118,9 +117,16 @@ void beacon_table_enter(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
     unlock(t);
 }
 
+static bool is_process(const struct tracked *t, struct replica replica,
+                       struct incarnation incarnation)
+{
+    return incarnation.counter != 0 &&
+           replica_equal(t->peer.replica, replica) &&
+           incarnation_equal(t->peer.incarnation, incarnation);
+}
+
 void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
-                        const struct replica *tracked, const bool *needed,
-                        uint32_t count)
+                        const struct beacon_peer *peers, uint32_t count)
 {
     assert(count <= LIMIT_REPLICAS * 2);
     lock(t);
@@ -128,9 +134,10 @@ void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
     if (r != NULL && r->epoch == epoch && r->primary.self) {
         struct tracked now[LIMIT_REPLICAS * 2];
         for (uint32_t i = 0; i < count; i++) {
-            now[i] = (struct tracked){tracked[i], needed[i], 0};
+            now[i] = (struct tracked){peers[i], 0};
             for (uint32_t k = 0; k < r->tracked_count; k++) {
-                if (replica_equal(r->tracked[k].peer, tracked[i])) {
+                if (is_process(&r->tracked[k], peers[i].replica,
+                               peers[i].incarnation)) {
                     now[i].lease_end_us = r->tracked[k].lease_end_us;
                 }
             }
@@ -150,7 +157,7 @@ int64_t beacon_table_lease_end(struct beacon_table *t, uint32_t tablet,
     if (r != NULL && r->epoch == epoch && r->primary.self) {
         end = INT64_MAX;
         for (uint32_t i = 0; i < r->tracked_count; i++) {
-            if (r->tracked[i].needed && r->tracked[i].lease_end_us < end) {
+            if (r->tracked[i].peer.needed && r->tracked[i].lease_end_us < end) {
                 end = r->tracked[i].lease_end_us;
             }
         }
@@ -167,7 +174,7 @@ int64_t beacon_table_peer_end(struct beacon_table *t, uint32_t tablet,
     struct row *r = find(t, tablet);
     if (r != NULL && r->epoch == epoch && r->primary.self) {
         for (uint32_t i = 0; i < r->tracked_count; i++) {
-            if (replica_equal(r->tracked[i].peer, peer)) {
+            if (replica_equal(r->tracked[i].peer.replica, peer)) {
                 end = r->tracked[i].lease_end_us;
             }
         }
@@ -194,8 +201,8 @@ uint32_t beacon_table_targets(struct beacon_table *t, struct replica *out,
     for (uint32_t i = 0; i < t->count; i++) {
         const struct row *r = &t->rows[i];
         for (uint32_t k = 0; k < r->tracked_count && count < max; k++) {
-            if (!holds(out, count, r->tracked[k].peer)) {
-                out[count++] = r->tracked[k].peer;
+            if (!holds(out, count, r->tracked[k].peer.replica)) {
+                out[count++] = r->tracked[k].peer.replica;
             }
         }
     }
@@ -223,6 +230,7 @@ uint32_t beacon_table_on_beacon(struct beacon_table *t, struct replica peer,
 }
 
 void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
+                          struct incarnation incarnation,
                           const struct msg_echo *echo, int64_t now_us)
 {
     int64_t from = HAS_BUG(t, lease_from_receipt) ? now_us : echo->stamp_us;
@@ -240,7 +248,7 @@ void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
         for (uint32_t k = 0; k < r->tracked_count; k++) {
             struct tracked *p = &r->tracked[k];
             /* Its end never moves backwards (R9). */
-            if (replica_equal(p->peer, peer) &&
+            if (is_process(p, peer, incarnation) &&
                 from + LEASE_US > p->lease_end_us) {
                 p->lease_end_us = from + LEASE_US;
             }

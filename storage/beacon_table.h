@@ -39,12 +39,18 @@ struct beacon_primary {
 void beacon_table_enter(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
                         const struct beacon_primary *primary);
 
-/* As primary of (TABLET, EPOCH): a lease needs all of PEERS; learners, too,
- * are sent beacons and their leases kept (TRACKED includes PEERS). The caller
- * then kicks the beacon thread, so that a beacon goes out at once. */
+/* As primary of (TABLET, EPOCH): whose echoes are leases. Only those of the
+ * very process that the epoch accepted are (R5): a clone's say nothing of what
+ * the original does. Learners, who are not NEEDED, are sent beacons, too, and
+ * their leases kept. The caller then kicks the beacon thread, so that a beacon
+ * goes out at once. */
+struct beacon_peer {
+    struct replica replica;
+    struct incarnation incarnation;
+    bool needed;
+};
 void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
-                        const struct replica *tracked, const bool *needed,
-                        uint32_t count);
+                        const struct beacon_peer *peers, uint32_t count);
 
 /* End of the lease of (TABLET, EPOCH): the earliest of its needed peers';
  * INT64_MAX if it needs none; 0 if this is not the epoch in force. */
@@ -66,8 +72,9 @@ uint32_t beacon_table_on_beacon(struct beacon_table *t, struct replica peer,
                                 struct incarnation incarnation, int64_t now_us,
                                 struct tablet_epoch *out);
 
-/* An echo of our beacon of STAMP_US came from PEER. */
+/* An echo of our beacon of STAMP_US came from that process of PEER. */
 void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
+                          struct incarnation incarnation,
                           const struct msg_echo *echo, int64_t now_us);
 
 #endif

@@ -30,10 +30,11 @@ struct replica_host {
     struct incarnation incarnation;
     struct beacon_table *beacons;
     const struct log *log;
-    uint8_t min_insync;      /* from the map */
-    int64_t coordinator_us;  /* when it last answered a heartbeat; 0: never */
-    int64_t stall_us;        /* R11 */
-    uint64_t tail_bytes_max; /* entries kept in memory behind the commit */
+    const struct msg_map *map; /* the newest; NULL: none yet */
+    uint8_t min_insync;        /* from the map */
+    int64_t coordinator_us;    /* when it last answered a heartbeat; 0: never */
+    int64_t stall_us;          /* R11 */
+    uint64_t tail_bytes_max;   /* entries kept in memory behind the commit */
     unsigned bugs;
     /* Called before a cut to NAME of a log that ends at LAST, for I5. */
     void (*on_cut)(void *ctx, uint32_t tablet, struct name to,
@@ -62,6 +63,7 @@ struct event {
         uint64_t ordinal; /* SYNCED */
         struct {
             struct replica from;
+            struct incarnation incarnation; /* of the process that sent it */
             const struct wire_msg *m;
         } message;
         struct {

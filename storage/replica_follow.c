@@ -232,9 +232,11 @@ void follow_on_message(struct replica_core *r, const struct event *e,
                        struct effects *fx)
 {
     const struct wire_msg *m = e->u.message.m;
-    if (!replica_equal(e->u.message.from, r->config.primary) &&
-        !HAS_BUG(r->host, no_epoch_check)) {
-        return; /* only the epoch's one primary speaks */
+    bool primary = replica_equal(e->u.message.from, r->config.primary) &&
+                   incarnation_equal(e->u.message.incarnation,
+                                     r->config.primary_incarnation);
+    if (!primary && !HAS_BUG(r->host, no_epoch_check)) {
+        return; /* R4: only the epoch's one primary speaks */
     }
     switch ((int)m->type) {
     case MSG_PREPARE:

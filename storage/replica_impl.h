@@ -61,6 +61,7 @@ enum peer_phase {
 
 struct peer {
     struct replica id;
+    struct incarnation incarnation; /* that this epoch accepted (R5) */
     enum peer_kind kind;
     enum peer_phase phase;
     uint64_t dialogue;

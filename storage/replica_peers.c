@@ -14,6 +14,10 @@
  * learner begun anew. A learner that has all becomes a shadow: commits and
  * leases wait for it from then on, and the coordinator is asked to add it;
  * once asked, only a new epoch ends that (R10).
+ *
+ * Only the process that the coordinator has accepted answers for a replica
+ * (R5): a clone of its disk, or a process that has restarted and has no part
+ * in this epoch (R4), may be at the other end of the connection.
  */
 #include "storage/replica_impl.h"
 
@@ -55,15 +59,32 @@ static void begin_dialogue(struct replica_core *r, struct peer *p,
 /* Tells the lease table whom a lease needs (R9). */
 static void track(struct replica_core *r, struct effects *fx)
 {
-    struct replica ids[PEERS_MAX];
-    bool needed[PEERS_MAX];
+    struct beacon_peer peers[PEERS_MAX];
     for (uint32_t i = 0; i < r->peer_count; i++) {
-        ids[i] = r->peers[i].id;
-        needed[i] = r->peers[i].kind != PEER_LEARNER;
+        const struct peer *p = &r->peers[i];
+        peers[i] = (struct beacon_peer){p->id, p->incarnation,
+                                        p->kind != PEER_LEARNER};
     }
-    beacon_table_track(r->host->beacons, r->tablet, r->config.epoch, ids,
-                       needed, r->peer_count);
+    beacon_table_track(r->host->beacons, r->tablet, r->config.epoch, peers,
+                       r->peer_count);
     fx_add(fx, FX_KICK);
+}
+
+/* The process that the coordinator accepted for ID. The map that brought this
+ * epoch has it, for a new process gets a new epoch (R11). Counter 0, which no
+ * process has, if the map has another store there. */
+static struct incarnation accepted(const struct replica_core *r,
+                                   struct replica id)
+{
+    const struct msg_map *m = r->host->map;
+    for (uint32_t i = 0; m != NULL && i < m->nodes_count; i++) {
+        const struct node_info *n = &m->nodes[i];
+        if (n->role == ROLE_STORAGE && n->node == id.node &&
+            id128_equal(n->store, id.store)) {
+            return n->incarnation;
+        }
+    }
+    return (struct incarnation){0};
 }
 
 static void add_peers(struct replica_core *r, const struct replica *ids,
@@ -75,7 +96,8 @@ static void add_peers(struct replica_core *r, const struct replica *ids,
             continue;
         }
         assert(r->peer_count < PEERS_MAX);
-        r->peers[r->peer_count++] = (struct peer){.id = ids[i], .kind = kind};
+        r->peers[r->peer_count++] = (struct peer){
+            .id = ids[i], .incarnation = accepted(r, ids[i]), .kind = kind};
     }
 }
 
@@ -405,8 +427,9 @@ void peers_on_message(struct replica_core *r, const struct event *e,
 {
     const struct wire_msg *m = e->u.message.m;
     struct peer *p = find_peer(r, e->u.message.from);
-    if (p == NULL) {
-        return;
+    if (p == NULL || p->incarnation.counter == 0 ||
+        !incarnation_equal(p->incarnation, e->u.message.incarnation)) {
+        return; /* R5 */
     }
     switch ((int)m->type) {
     case MSG_PREPARED:

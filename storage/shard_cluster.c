@@ -105,7 +105,7 @@ static void on_down(void *ctx, const struct env_peer *p)
 static void on_link_message(void *ctx, const struct env_peer *p,
                             const struct wire_msg *m)
 {
-    shard_on_replication(ctx, (struct replica){p->node, p->store}, m);
+    shard_on_replication(ctx, p, m);
 }
 
 static void on_bulk_up(void *ctx, const struct env_peer *p)
@@ -192,6 +192,7 @@ static void on_map(struct shard *s, const struct msg_map *m)
     arena_free(&s->map_arena);
     s->map_arena = fresh;
     s->term = m->term;
+    s->host.map = s->map;
     s->host.min_insync = m->min_insync;
 
     struct link_target targets[LIMIT_NODES];
@@ -419,4 +420,5 @@ void cluster_free(struct shard *s)
     s->bulk = NULL;
     arena_free(&s->map_arena);
     s->map = NULL;
+    s->host.map = NULL;
 }

@@ -168,7 +168,7 @@ void shard_hook_state(struct shard *s, struct tablet *t);
 extern const struct env_conn_events shard_client_events;
 void shard_send_error(struct client *c, uint64_t id, enum status why,
                       const struct tablet *t);
-void shard_on_replication(struct shard *s, struct replica from,
+void shard_on_replication(struct shard *s, const struct env_peer *from,
                           const struct wire_msg *m);
 void shard_close_clients(struct shard *s);
 

@@ -29,7 +29,7 @@ void shard_send_error(struct client *c, uint64_t id, enum status why,
     s->env->ops->send(c->conn, buf_slice(&s->out));
 }
 
-void shard_on_replication(struct shard *s, struct replica from,
+void shard_on_replication(struct shard *s, const struct env_peer *from,
                           const struct wire_msg *m)
 {
     uint32_t id;
@@ -64,7 +64,8 @@ void shard_on_replication(struct shard *s, struct replica from,
         return;
     }
     struct event e = {.kind = EVENT_MESSAGE};
-    e.u.message.from = from;
+    e.u.message.from = (struct replica){from->node, from->store};
+    e.u.message.incarnation = from->incarnation;
     e.u.message.m = m;
     shard_step(s, t, &e);
 }
@@ -119,8 +120,7 @@ static void on_message(void *ctx, struct env_conn *conn,
         break;
     }
     if (c->peer.role == ROLE_STORAGE) {
-        shard_on_replication(s, (struct replica){c->peer.node, c->peer.store},
-                             m);
+        shard_on_replication(s, &c->peer, m);
     } else if (m->request != 0) {
         shard_send_error(c, m->request, ST_UNSUPPORTED, NULL);
     }

@@ -38,6 +38,7 @@ static void host_init(struct rig *g, uint64_t counter)
         .incarnation = {counter, 77},
         .beacons = beacon_table_new(g->now_us, 0),
         .log = &g->log,
+        .map = &g->map,
         .min_insync = 2,
         .coordinator_us = g->now_us,
         .stall_us = 1000000,
@@ -47,12 +48,26 @@ static void host_init(struct rig *g, uint64_t counter)
     };
 }
 
+static void map_init(struct rig *g)
+{
+    for (uint32_t i = 0; i < RIG_NODES; i++) {
+        g->speaks[i] = (struct incarnation){1, i};
+        g->nodes[i] = (struct node_info){.node = i,
+                                         .role = ROLE_STORAGE,
+                                         .store = rig_node(i).store,
+                                         .incarnation = g->speaks[i]};
+    }
+    g->map.nodes = g->nodes;
+    g->map.nodes_count = RIG_NODES;
+}
+
 void rig_start(struct rig *g, struct name base)
 {
     memset(g, 0, sizeof(*g));
     log_init_stderr(&g->log, "test", "1");
     log_set_level(&g->log, LOG_LEVEL_FATAL);
     g->now_us = 10000000;
+    map_init(g);
     host_init(g, 1);
     g->core = replica_new(&g->host, TABLET, state_at(base));
     replica_recovered(g->core, false);
@@ -166,6 +181,7 @@ void rig_message(struct rig *g, uint32_t from, struct wire_msg *m)
 {
     struct event e = {.kind = EVENT_MESSAGE};
     e.u.message.from = rig_node(from);
+    e.u.message.incarnation = g->speaks[from];
     e.u.message.m = m;
     rig_step(g, &e);
 }

@@ -9,6 +9,7 @@
 #include "storage/replica.h"
 
 #define RIG_RECORDS 2048
+#define RIG_NODES 10
 
 struct rig {
     struct log log;
@@ -20,6 +21,10 @@ struct rig {
     uint32_t count, synced;
     int64_t now_us;
     uint32_t cuts;
+    struct msg_map map; /* accepts all nodes' first processes */
+    struct node_info nodes[RIG_NODES];
+    /* The process that speaks for a node in messages. */
+    struct incarnation speaks[RIG_NODES];
     enum status replayed; /* the first that was not ST_OK */
 };
 

@@ -558,6 +558,68 @@ START_TEST(r6_acks_of_an_earlier_epoch_do_not_count)
 }
 END_TEST
 
+/* A clone's disk holds what the original's does not, and the other way. */
+START_TEST(r5_acks_of_another_process_do_not_count)
+{
+    open_primary(1, none);
+    rig_command(&g, &cookies[0]);
+    rig_sync(&g);
+    rig_acked(&g, 2, 1, NAME(1, 1));
+    g.speaks[3].counter++;
+    rig_acked(&g, 3, 1, NAME(1, 1));
+    ck_assert_uint_eq(rig_report(&g).committed.seq, 0);
+    g.speaks[3].counter--;
+    g.speaks[3].random++; /* the same counter: both were started once more */
+    rig_acked(&g, 3, 1, NAME(1, 1));
+    ck_assert_uint_eq(rig_report(&g).committed.seq, 0);
+    g.speaks[3].random--;
+    rig_acked(&g, 3, 1, NAME(1, 1));
+    ck_assert_uint_eq(rig_report(&g).committed.seq, 1);
+}
+END_TEST
+
+START_TEST(r5_another_process_does_not_bring_its_log_up)
+{
+    rig_enter(&g, 1, 1, "123", "");
+    rig_tail(&g, 2, 1, none, 0);
+    g.speaks[3].counter++;
+    rig_tail(&g, 3, 1, none, 0);
+    g.now_us += LEASE_STRETCHED_US;
+    rig_tick(&g);
+    ck_assert(!replica_is_open(g.core));
+    g.speaks[3].counter--;
+    rig_tail(&g, 3, 1, none, 0);
+    ck_assert(replica_is_open(g.core));
+}
+END_TEST
+
+/* Another store at the node's address, as the map has it. */
+START_TEST(r5_nobody_speaks_for_a_store_that_is_gone)
+{
+    g.nodes[3].store.b[7] = 1;
+    rig_enter(&g, 1, 1, "123", "");
+    rig_tail(&g, 2, 1, none, 0);
+    rig_tail(&g, 3, 1, none, 0);
+    g.speaks[3] = (struct incarnation){0};
+    rig_tail(&g, 3, 1, none, 0);
+    g.now_us += LEASE_STRETCHED_US;
+    rig_tick(&g);
+    ck_assert(!replica_is_open(g.core));
+}
+END_TEST
+
+START_TEST(r4_another_process_of_the_primary_is_not_heard)
+{
+    rig_enter(&g, 1, 2, "123", "");
+    g.speaks[2].counter++;
+    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    ck_assert_uint_eq(g.fx.count, 0);
+    g.speaks[2].counter--;
+    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
+}
+END_TEST
+
 START_TEST(r7_a_deposed_primary_says_unknown)
 {
     open_primary(1, none);
@@ -600,8 +662,39 @@ static void echo(uint32_t from, uint64_t epoch)
     struct tablet_epoch t = {7, epoch};
     struct msg_echo m = {
         .stamp_us = g.now_us, .tablets = &t, .tablets_count = 1};
-    beacon_table_on_echo(g.host.beacons, rig_node(from), &m, g.now_us);
+    beacon_table_on_echo(g.host.beacons, rig_node(from), g.speaks[from], &m,
+                         g.now_us);
 }
+
+START_TEST(r9_an_echo_of_another_process_is_no_lease)
+{
+    open_primary(1, none);
+    echo(2, 1);
+    g.speaks[3].counter++; /* a clone */
+    echo(3, 1);
+    ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_BUSY);
+    g.speaks[3].counter--;
+    echo(3, 1);
+    ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_OK);
+}
+END_TEST
+
+START_TEST(r9_a_process_that_came_anew_gives_leases)
+{
+    open_primary(1, none);
+    echo(2, 1);
+    echo(3, 1);
+    g.nodes[3].incarnation.counter++; /* it was registered anew */
+    rig_enter(&g, 2, 1, "123", "");
+    g.speaks[3].counter++;
+    rig_tail(&g, 2, 2, none, 0);
+    rig_tail(&g, 3, 2, none, 0);
+    echo(2, 2);
+    ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_BUSY);
+    echo(3, 2);
+    ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_OK);
+}
+END_TEST
 
 START_TEST(r9_a_read_needs_every_lease)
 {
@@ -738,6 +831,12 @@ static Suite *make_suite(void)
     tcase_add_test(c, r7_a_commit_needs_all_of_i_and_the_own_disk);
     tcase_add_test(c, r6_every_peer_is_told_what_is_committed);
     tcase_add_test(c, r6_acks_of_an_earlier_epoch_do_not_count);
+    tcase_add_test(c, r5_acks_of_another_process_do_not_count);
+    tcase_add_test(c, r5_another_process_does_not_bring_its_log_up);
+    tcase_add_test(c, r5_nobody_speaks_for_a_store_that_is_gone);
+    tcase_add_test(c, r4_another_process_of_the_primary_is_not_heard);
+    tcase_add_test(c, r9_an_echo_of_another_process_is_no_lease);
+    tcase_add_test(c, r9_a_process_that_came_anew_gives_leases);
     tcase_add_test(c, r7_a_deposed_primary_says_unknown);
     tcase_add_test(c, r12_a_continuing_primary_answers_in_the_new_epoch);
     tcase_add_test(c, r8_below_min_insync_nothing_commits);

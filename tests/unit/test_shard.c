@@ -91,6 +91,7 @@ static struct tablet *follow(uint32_t id)
                               .hash_last = UINT64_MAX,
                               .epoch = b.epoch,
                               .primary = primary(),
+                              .primary_incarnation = {1, PRIMARY},
                               .in_sync = members,
                               .in_sync_count = 2};
     struct tablet *t = shard_tablet(b.s, id);
@@ -110,6 +111,7 @@ static void tell(struct tablet *t, struct wire_msg *m)
 {
     struct event e = {.kind = EVENT_MESSAGE};
     e.u.message.from = primary();
+    e.u.message.incarnation = (struct incarnation){1, PRIMARY};
     e.u.message.m = m;
     shard_step(b.s, t, &e);
 }
