@@ -5,6 +5,8 @@
 #ifndef COMMON_LIMITS_H
 #define COMMON_LIMITS_H
 
+#include <stdint.h>
+
 #define KIB(n) ((n)*1024u)
 #define MIB(n) ((n)*1024u * 1024u)
 
@@ -34,6 +36,8 @@
 /* Cluster. */
 #define LIMIT_NODES 64 /* processes of all roles */
 #define LIMIT_TABLETS 4096
+/* One each millisecond for 34 years. Nothing could follow the last one. */
+#define LIMIT_EPOCH (UINT64_C(1) << 40)
 #define LIMIT_STORES 256         /* stores a coordinator remembers (R5) */
 #define LIMIT_REGISTER MIB(16)   /* one value of a coordinator's register */
 #define LIMIT_HELD_ANSWERS 4096  /* of a coordinator, until durable */

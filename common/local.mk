@@ -31,3 +31,4 @@ libcommon_a_SOURCES += \
     common/key.c common/key.h common/key_io.c \
     common/seal.c common/seal.h
 libcommon_a_SOURCES += common/watch.c common/watch.h
+libcommon_a_SOURCES += common/tablet_check.c common/tablet_check.h

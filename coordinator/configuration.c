@@ -17,6 +17,8 @@
 
 #include <assert.h>
 
+#include "common/tablet_check.h"
+
 bool set_has(const struct replica_set *s, struct replica r)
 {
     for (uint32_t i = 0; i < s->count; i++) {
@@ -169,21 +171,22 @@ struct tablet_config configuration_record(struct configuration *c)
     };
 }
 
-static bool set_from(const struct replica *items, uint32_t count,
+static void set_from(const struct replica *items, uint32_t count,
                      struct replica_set *out)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (items[i].node == 0 || set_has(out, items[i]) ||
-            !set_add(out, items[i])) {
-            return false;
-        }
+        bool room = set_add(out, items[i]);
+        assert(room); /* tablet_check_config() */
     }
-    return true;
 }
 
 enum status configuration_from(const struct tablet_config *t,
                                struct configuration *out)
 {
+    /* One that we made has a primary. */
+    if (tablet_check_config(t) != ST_OK || t->primary.node == 0) {
+        return ST_INVALID;
+    }
     struct configuration c = {
         .tablet = t->tablet,
         .hash_first = t->hash_first,
@@ -192,19 +195,9 @@ enum status configuration_from(const struct tablet_config *t,
         .primary = t->primary,
         .primary_incarnation = t->primary_incarnation,
     };
-    if (!set_from(t->in_sync, t->in_sync_count, &c.in_sync) ||
-        !set_from(t->eligible, t->eligible_count, &c.eligible) ||
-        !set_from(t->learners, t->learners_count, &c.learners) ||
-        c.tablet == 0 || c.epoch == 0 || c.hash_first > c.hash_last ||
-        !set_has(&c.in_sync, c.primary)) {
-        return ST_INVALID;
-    }
-    for (uint32_t i = 0; i < c.in_sync.count; i++) {
-        if (set_has(&c.eligible, c.in_sync.at[i]) ||
-            set_has(&c.learners, c.in_sync.at[i])) {
-            return ST_INVALID;
-        }
-    }
+    set_from(t->in_sync, t->in_sync_count, &c.in_sync);
+    set_from(t->eligible, t->eligible_count, &c.eligible);
+    set_from(t->learners, t->learners_count, &c.learners);
     *out = c;
     return ST_OK;
 }

@@ -362,6 +362,27 @@ static bool message_epoch(const struct wire_msg *m, uint64_t *epoch)
     }
 }
 
+/* A peer's configuration is entered only if it can be one and makes the very
+ * process that sends it primary: no other has a reason to send it, and none
+ * makes us primary but the coordinator (R1, R12). False: refused. */
+static bool take_config_of_peer(struct replica_core *r, const struct event *e,
+                                struct effects *fx)
+{
+    const struct tablet_config *c = &e->u.message.m->u.tail_ask.config;
+    enum status st = ST_DENIED;
+    if (replica_equal(c->primary, e->u.message.from) &&
+        incarnation_equal(c->primary_incarnation, e->u.message.incarnation)) {
+        st = epoch_on_config(r, c, fx);
+    }
+    if (st != ST_OK) {
+        log_warn(r->host->log, "replica", "configuration-refused",
+                 "tablet=%" PRIu32 " epoch=%" PRIu64 " from=%" PRIu32
+                 " status=%s",
+                 r->tablet, c->epoch, e->u.message.from.node, status_name(st));
+    }
+    return st == ST_OK;
+}
+
 /* R3: a message of an older epoch is refused with ours; one of a newer epoch
  * makes us fetch that configuration first. */
 static void on_message(struct replica_core *r, const struct event *e,
@@ -379,12 +400,15 @@ static void on_message(struct replica_core *r, const struct event *e,
     if (!message_epoch(m, &epoch)) {
         return;
     }
-    if (m->type == MSG_TAIL_ASK && m->u.tail_ask.config.epoch == epoch &&
-        m->u.tail_ask.config.tablet == r->tablet) {
-        epoch_on_config(r, &m->u.tail_ask.config, fx);
-    }
     uint64_t ours =
         r->phase == PHASE_ENTERING ? r->staged.epoch : r->config.epoch;
+    if (m->type == MSG_TAIL_ASK && epoch > ours &&
+        m->u.tail_ask.config.epoch == epoch) {
+        if (!take_config_of_peer(r, e, fx)) {
+            return;
+        }
+        ours = epoch;
+    }
     if (epoch > ours) {
         fx_add(fx, FX_WANT_MAP)->epoch = epoch;
         return;
@@ -427,7 +451,11 @@ void replica_step(struct replica_core *r, const struct event *e,
     log_trim_payloads(r);
     switch (e->kind) {
     case EVENT_CONFIG:
-        epoch_on_config(r, e->u.config, fx);
+        if (epoch_on_config(r, e->u.config, fx) != ST_OK) {
+            log_error(r->host->log, "replica", "configuration-refused",
+                      "tablet=%" PRIu32 " epoch=%" PRIu64, r->tablet,
+                      e->u.config->epoch);
+        }
         if (HAS_BUG(r->host, epoch_not_durable) && r->phase == PHASE_ENTERING) {
             epoch_on_synced(r, e->now_us, fx);
         }

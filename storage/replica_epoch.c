@@ -11,12 +11,17 @@
  */
 #include "storage/replica_impl.h"
 
-void epoch_on_config(struct replica_core *r, const struct tablet_config *c,
-                     struct effects *fx)
+#include "common/tablet_check.h"
+
+enum status epoch_on_config(struct replica_core *r,
+                            const struct tablet_config *c, struct effects *fx)
 {
-    assert(c->tablet == r->tablet);
+    enum status st = tablet_check_config(c);
+    if (st != ST_OK || c->tablet != r->tablet) {
+        return ST_INVALID;
+    }
     if (c->epoch <= r->config.epoch || c->epoch <= r->staged.epoch) {
-        return;
+        return ST_OK;
     }
     struct arena fresh = {0};
     r->staged = wire_copy_tablet_config(&fresh, c);
@@ -41,6 +46,7 @@ void epoch_on_config(struct replica_core *r, const struct tablet_config *c,
                               bytes.len),
     };
     buf_free(&bytes);
+    return ST_OK;
 }
 
 static enum replica_role role_in(const struct replica_core *r,

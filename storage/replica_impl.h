@@ -170,8 +170,10 @@ uint32_t log_runs(const struct replica_core *r, uint64_t before,
                   struct run *out, uint32_t max, bool *more);
 
 /* replica_epoch.c */
-void epoch_on_config(struct replica_core *r, const struct tablet_config *c,
-                     struct effects *fx);
+/* ST_INVALID, and nothing is done, for one that can be none. */
+enum status epoch_on_config(struct replica_core *r,
+                            const struct tablet_config *c,
+                            struct effects *fx) MUST_CHECK;
 void epoch_on_synced(struct replica_core *r, int64_t now_us,
                      struct effects *fx);
 

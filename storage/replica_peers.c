@@ -336,11 +336,27 @@ static void step_back(struct replica_core *r, struct peer *p,
     ask_change(r, &self, CHANGE_LEAVE, "lacks committed entries", now_us, fx);
 }
 
+/* False for runs that are not all below what was asked for: of an earlier
+ * question of this dialogue, or of a peer that would be asked without end. */
+static bool goes_down(const struct peer *p, const struct msg_tail *m)
+{
+    uint64_t above = p->ask_before;
+    for (uint32_t i = 0; i < m->runs_count; i++) {
+        const struct run *run = &m->runs[i];
+        if (run->first > run->last || run->last >= above) {
+            return false;
+        }
+        above = run->first;
+    }
+    return true;
+}
+
 static void on_tail(struct replica_core *r, struct peer *p,
                     const struct msg_tail *m, int64_t now_us,
                     struct effects *fx)
 {
-    if (p->phase != PEER_ASKING || m->dialogue != p->dialogue) {
+    if (p->phase != PEER_ASKING || m->dialogue != p->dialogue ||
+        !goes_down(p, m)) {
         return;
     }
     uint64_t floor = m->committed < r->committed ? m->committed : r->committed;

@@ -205,6 +205,13 @@ void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
     (void)ask_page(f, NULL); /* if not connected: when it is */
 }
 
+/* A snapshot is of a name that there can be in the epoch of the fetch. */
+static bool name_is_good(const struct fetch *f, struct name n)
+{
+    return n.epoch > 0 && n.epoch <= f->epoch && n.seq > 0 &&
+           n.seq <= UINT64_MAX / 2;
+}
+
 static enum status load_page(struct fetch *f,
                              const struct msg_tablet_page *page)
 {
@@ -262,7 +269,8 @@ void catchup_on_page(struct shard *s, const struct env_peer *p,
         f->snapshot = page->snapshot;
         f->name = page->name;
     }
-    if (page->snapshot != f->snapshot || !name_equal(page->name, f->name) ||
+    if (!name_is_good(f, page->name) || page->snapshot != f->snapshot ||
+        !name_equal(page->name, f->name) ||
         (page->more && page->cells_count == 0) || load_page(f, page) != ST_OK) {
         log_warn(s->env->log, "catchup", "bad-page",
                  "tablet=%" PRIu32 " from=%" PRIu32, id, p->node);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/tablet_check.h"
+
 #define COORDINATOR_RETRY_US 50000
 
 /* ---- addresses ---- */
@@ -179,12 +181,28 @@ static bool take_cluster(struct shard *s, struct id128 cluster)
     return true;
 }
 
+/* What no coordinator of this cluster can have made is not acted upon, not
+ * even in part: of such a one nothing can be trusted. min_insync is fixed when
+ * the tablets are placed (R8). */
+static bool map_is_good(struct shard *s, const struct msg_map *m)
+{
+    bool good = tablet_check_map(m) == ST_OK &&
+                (s->map == NULL || s->map->replicas == 0 ||
+                 (m->replicas == s->map->replicas && m->tablets_count > 0));
+    if (!good && !s->bad_map_told) {
+        log_error(s->env->log, "cluster", "map-refused",
+                  "term=%" PRIu64 " version=%" PRIu64, m->term, m->version);
+    }
+    s->bad_map_told = !good;
+    return good;
+}
+
 static void on_map(struct shard *s, const struct msg_map *m)
 {
     if (m->term < s->term ||
         (s->map != NULL && m->term == s->map->term &&
          m->version <= s->map->version) ||
-        !take_cluster(s, m->cluster)) {
+        !map_is_good(s, m) || !take_cluster(s, m->cluster)) {
         return;
     }
     struct arena fresh = {0};
@@ -193,7 +211,8 @@ static void on_map(struct shard *s, const struct msg_map *m)
     s->map_arena = fresh;
     s->term = m->term;
     s->host.map = s->map;
-    s->host.min_insync = m->min_insync;
+    s->host.min_insync =
+        m->min_insync != 0 ? m->min_insync : s->host.min_insync;
 
     struct link_target targets[LIMIT_NODES];
     uint32_t count = list_targets(s, "rpc", targets);

@@ -144,7 +144,7 @@ struct shard {
     struct arena map_arena;
     struct msg_map *map; /* NULL: none yet */
     uint64_t term;
-    bool refused_told;
+    bool refused_told, bad_map_told;
     bool announced; /* the coordinator accepted a heartbeat */
 
     bool fatal, stopping;

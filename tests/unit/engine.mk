@@ -24,5 +24,10 @@ TESTS += unit_shard
 check_PROGRAMS += unit_forward
 unit_forward_SOURCES = tests/unit/test_forward.c tests/unit/node_rig.c \
     tests/unit/node_rig.h
+check_PROGRAMS += unit_hostile
+unit_hostile_SOURCES = tests/unit/test_hostile.c tests/unit/node_rig.c \
+    tests/unit/node_rig.h
+unit_hostile_LDADD = $(ENGINE_UNIT)
+TESTS += unit_hostile
 unit_forward_LDADD = $(ENGINE_UNIT)
 TESTS += unit_forward

@@ -50,6 +50,11 @@ unit_relay_LDADD = libbalancer.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
 TESTS += unit_relay
 
 
+check_PROGRAMS += unit_tablet_check
+unit_tablet_check_SOURCES = tests/unit/test_tablet_check.c
+unit_tablet_check_LDADD = libcommon.a $(UNIT_LIBS) $(XXHASH_LIBS)
+TESTS += unit_tablet_check
+
 check_PROGRAMS += unit_watch
 unit_watch_SOURCES = tests/unit/test_watch.c
 unit_watch_LDADD = libsim.a libcommon.a $(UNIT_LIBS) \

@@ -16,12 +16,23 @@ static void on_open(void *ctx, struct env_conn *c, const struct env_peer *peer)
     p->conns[p->conn_count++] = c;
 }
 
+static void answer_dialogue(struct party *p, const struct msg_tail_ask *ask)
+{
+    struct wire_msg m = {.type = MSG_TAIL};
+    m.u.tail = (struct msg_tail){
+        .tablet = ask->tablet, .epoch = ask->epoch, .dialogue = ask->dialogue};
+    party_send(p, NULL, &m);
+}
+
 static void on_message(void *ctx, struct env_conn *c, const struct wire_msg *m)
 {
     struct party *p = ctx;
     ck_assert_uint_lt(m->type, RIG_TYPES);
     if (p->on_message != NULL) {
         p->on_message(p, c, m);
+    }
+    if (m->type == MSG_TAIL_ASK && p->answers_dialogue) {
+        answer_dialogue(p, &m->u.tail_ask);
     }
     buf_clear(&p->last[m->type]);
     wire_put(&p->last[m->type], m);
@@ -101,8 +112,11 @@ void party_send(struct party *p, struct env_conn *c, const struct wire_msg *m)
 {
     struct buf b = {0};
     wire_put(&b, m);
-    ck_assert(c != NULL || p->conn_count > 0);
-    p->env->ops->send(c != NULL ? c : p->conns[0], buf_slice(&b));
+    for (uint32_t i = 0; c == NULL && i < p->conn_count; i++) {
+        c = p->peers[i].lane == LANE_REQUEST ? p->conns[i] : NULL;
+    }
+    ck_assert_ptr_nonnull(c);
+    p->env->ops->send(c, buf_slice(&b));
     buf_free(&b);
 }
 
@@ -201,6 +215,7 @@ void node_rig_start(struct node_rig *g)
 {
     memset(g, 0, sizeof(*g));
     g->w = world_new(7);
+    g->replicas = g->min_insync = 2;
     party_start(
         g, &g->coordinator, "c",
         &(struct env_peer){.node = 101, .role = ROLE_COORDINATOR, .name = "c"});
@@ -255,8 +270,8 @@ void node_rig_publish(struct node_rig *g, const struct tablet_config *tablets,
         .term = 1,
         .version = ++g->version,
         .cluster = {{7}},
-        .replicas = 2,
-        .min_insync = 2,
+        .replicas = g->replicas,
+        .min_insync = g->min_insync,
         .nodes = nodes,
         .nodes_count = 2,
         .tablets = (struct tablet_config *)(uintptr_t)tablets,

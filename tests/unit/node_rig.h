@@ -22,6 +22,8 @@ struct party {
     struct buf last[RIG_TYPES]; /* frame of the last message of each type */
     uint32_t heard[RIG_TYPES];
     struct env_conn *from[RIG_TYPES];
+    /* As a peer: it answers as a log that is empty, so that the node opens. */
+    bool answers_dialogue;
     /* Called before a message is remembered; may be NULL. */
     void (*on_message)(struct party *p, struct env_conn *c,
                        const struct wire_msg *m);
@@ -37,7 +39,8 @@ struct node_rig {
     struct party client;
     struct replica self;
     struct incarnation incarnation;
-    uint64_t version; /* of the map */
+    uint64_t version;             /* of the map */
+    uint8_t replicas, min_insync; /* what the map says: 2 and 2 */
     bool fatal;
 };
 
@@ -67,7 +70,7 @@ const struct wire_msg *party_last(struct party *p, enum msg_type type);
  * the time. */
 bool party_await(struct node_rig *g, struct party *p, enum msg_type type,
                  uint32_t count, int64_t within_us);
-/* Sends M on C, or on P's first connection if C is NULL. */
+/* Sends M on C, or if C is NULL on P's first one for requests. */
 void party_send(struct party *p, struct env_conn *c, const struct wire_msg *m);
 /* P connects to the node. */
 void party_call(struct node_rig *g, struct party *p);
