@@ -28,9 +28,11 @@ struct disk_op {
     uint64_t offset;
     struct slice data;
     bool sync, sync_failed;
+    int64_t sync_us; /* that its fdatasync took */
     /* DISK_PUBLISH, DISK_REMOVE */
     char *from, *to;
     TAILQ_ENTRY(disk_op) link;
+    TAILQ_ENTRY(disk_op) done_link;
 };
 TAILQ_HEAD(op_list, disk_op);
 
@@ -51,8 +53,11 @@ struct disk {
     struct op_list names; /* publish and remove, one after the other */
     bool names_busy;
     uint64_t asked;
-    uint8_t *bounce;  /* aligned, for O_DIRECT */
-    bool told_medium; /* that O_DIRECT is not to be had */
+    struct op_list done; /* run on the loop, to be told in its next turn */
+    int64_t sync_us;     /* what an fdatasync takes: a moving mean */
+    uint32_t distrusted; /* so many must pass before one is waited for */
+    uint8_t *bounce;     /* aligned, for O_DIRECT */
+    bool told_medium;    /* that O_DIRECT is not to be had */
 };
 
 enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
@@ -81,6 +86,12 @@ void env_uv_file_write(struct env_file *f, uint64_t offset, struct slice data,
 void env_uv_file_publish(struct env *e, const char *from, const char *to,
                          struct env_io *io);
 void env_uv_file_remove(struct env *e, const char *name, struct env_io *io);
+/* Tells of the operations that were run on the loop; true if there were any.
+ * Whether there are. */
+bool env_uv_disk_turn(struct env_uv *u);
+bool env_uv_disk_pending(const struct env_uv *u);
+/* The env closes: there will be no more turns. */
+void env_uv_queue_fini(struct env_uv *u);
 /* Gives F's memory and descriptors back. */
 void env_uv_file_free(struct env_file *f);
 /* Marks F: nothing more is written to it (R18). */

@@ -25,6 +25,8 @@
 #include "common/env_uv_impl.h"
 
 #define NAME_MAX_LEN 250
+/* A disk is taken for slow until it shows that it is not. */
+#define SYNC_US_UNKNOWN 5000
 
 /* ---- pieces, any thread ---- */
 
@@ -161,6 +163,8 @@ enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
     d->dir_fd = d->lock_fd = -1;
     TAILQ_INIT(&d->files);
     TAILQ_INIT(&d->names);
+    TAILQ_INIT(&d->done);
+    d->sync_us = SYNC_US_UNKNOWN;
     if (data_dir == NULL) {
         return ST_OK;
     }
@@ -178,6 +182,7 @@ enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
 void env_uv_disk_fini(struct env_uv *u)
 {
     struct env_file *f, *next;
+    env_uv_queue_fini(u);
     for (f = TAILQ_FIRST(&u->disk.files); f != NULL; f = next) {
         next = TAILQ_NEXT(f, link);
         if (!f->closing) {

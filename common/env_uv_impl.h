@@ -16,7 +16,8 @@ struct counters {
     _Atomic uint64_t conns_open, conns_unproven, accepted, connected, refused;
     _Atomic uint64_t handshake_failures, denied, invalid;
     _Atomic uint64_t bytes_in, bytes_out, frames_in, frames_out;
-    _Atomic uint64_t disk_writes, disk_syncs, disk_errors, disk_bytes;
+    _Atomic uint64_t disk_writes, disk_syncs, disk_syncs_here, disk_errors,
+        disk_bytes;
 };
 static inline void count_add(_Atomic uint64_t *c, uint64_t n)
 {

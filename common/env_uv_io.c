@@ -13,7 +13,8 @@
  * idle handle keeps the loop from waiting.
  *
  * Disk operations that must not stop the loop run in libuv's threads, one at a
- * time for each file, in the order in which they were asked for.
+ * time for each file, in the order in which they were asked for; small ones on
+ * a quick disk run at once and are told of in the next turn.
  *
  * The end: env_uv_close() closes every handle; each handle, connection and
  * disk operation is a hold, and when the last one is gone so is the env. So
@@ -98,8 +99,11 @@ static void on_idle(uv_idle_t *h)
 static void on_prepare(uv_prepare_t *h)
 {
     struct env_uv *u = h->data;
+    bool told = env_uv_disk_turn(u);
     env_uv_net_turn(u);
-    if (!u->closing && env_uv_net_pending(u)) {
+    /* Who runs the loop once waits for what was told here, too. */
+    if (!u->closing &&
+        (told || env_uv_net_pending(u) || env_uv_disk_pending(u))) {
         (void)uv_idle_start(&u->idle, on_idle);
     } else {
         (void)uv_idle_stop(&u->idle);
@@ -108,6 +112,7 @@ static void on_prepare(uv_prepare_t *h)
 
 static void on_check(uv_check_t *h)
 {
+    (void)env_uv_disk_turn(h->data);
     env_uv_net_turn(h->data);
 }
 
@@ -228,6 +233,7 @@ void env_uv_get_stats(const struct env *e, struct env_uv_stats *out)
         .frames_out = count_get(&c->frames_out),
         .disk_writes = count_get(&c->disk_writes),
         .disk_syncs = count_get(&c->disk_syncs),
+        .disk_syncs_here = count_get(&c->disk_syncs_here),
         .disk_errors = count_get(&c->disk_errors),
         .disk_bytes = count_get(&c->disk_bytes),
     };

@@ -50,7 +50,7 @@ struct env_uv_stats {
     uint64_t invalid; /* closed for a frame that is none */
     uint64_t bytes_in, bytes_out;
     uint64_t frames_in, frames_out;
-    uint64_t disk_writes, disk_syncs, disk_errors, disk_bytes;
+    uint64_t disk_writes, disk_syncs, disk_syncs_here, disk_errors, disk_bytes;
 };
 /* May be called on any thread while E is open. */
 void env_uv_get_stats(const struct env *e, struct env_uv_stats *out);

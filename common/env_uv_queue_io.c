@@ -7,23 +7,49 @@
  * first of it also waits for what was asked earlier of an open file of one of
  * its names. A thread touches nothing but its operation; all else happens on
  * the loop.
+ *
+ * While the disk is known to be quick, a small synced write is done on the
+ * loop itself, between two turns: handing it to a thread and back takes two
+ * wakings, which cost more time than such a disk does, and more of the
+ * processor than the write. What came meanwhile waits in the sockets, as it
+ * would for the group. Whether it is quick says the mean of what syncs took;
+ * after one that was slow, many must be quick again. A disk that hangs at that
+ * moment stops the loop, and with it the heartbeats, which would otherwise
+ * stop for the age of the sync (R18); beacons have a loop of their own.
  */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/env_uv_impl.h"
 
-/* ---- in a thread ---- */
+/* Written on the loop: no more than this, while a sync takes no more. */
+#define HERE_BYTES KIB(128)
+#define HERE_US 400
+#define SLOW_US 5000
+#define DISTRUST 200
+#define MEAN_OF 8
+
+/* ---- in a thread, or on the loop ---- */
+
+static int64_t clock_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
 
 static enum status run_write(struct disk_op *op)
 {
     enum status s = env_uv_pwrite(op->f->fd, op->offset, op->data);
     if (s == ST_OK && op->sync) {
+        int64_t began = clock_us();
         s = env_uv_fdatasync(op->f->fd);
+        op->sync_us = clock_us() - began;
         op->sync_failed = s != ST_OK;
     }
     return s;
@@ -42,9 +68,8 @@ static enum status run_publish(struct disk_op *op)
     return s == ST_OK ? env_uv_rename(dir, op->from, op->to) : s;
 }
 
-static void on_work(uv_work_t *w)
+static void perform(struct disk_op *op)
 {
-    struct disk_op *op = w->data;
     if (op->status != ST_OK) {
         return; /* refused before it began */
     }
@@ -61,14 +86,51 @@ static void on_work(uv_work_t *w)
     }
 }
 
+static void on_work(uv_work_t *w)
+{
+    perform(w->data);
+}
+
 /* ---- on the loop ---- */
 
 static void on_worked(uv_work_t *w, int cancelled);
 
+static bool runs_here(const struct disk_op *op)
+{
+    const struct disk *d = &op->u->disk;
+    return op->kind == DISK_WRITE && op->sync && op->status == ST_OK &&
+           op->data.len <= HERE_BYTES && d->sync_us <= HERE_US &&
+           d->distrusted == 0 && !op->u->closing;
+}
+
+static void queue(struct disk_op *op, uv_work_cb work)
+{
+    int r = uv_queue_work(op->u->loop, &op->work, work, on_worked);
+    assert(r == 0);
+}
+
 static void run(struct disk_op *op)
 {
-    int r = uv_queue_work(op->u->loop, &op->work, on_work, on_worked);
-    assert(r == 0);
+    if (runs_here(op)) {
+        perform(op);
+        count_add(&op->u->counters.disk_syncs_here, 1);
+        TAILQ_INSERT_TAIL(&op->u->disk.done, op, done_link);
+    } else {
+        queue(op, on_work);
+    }
+}
+
+static void measure(struct disk *d, const struct disk_op *op)
+{
+    if (!op->sync || op->status != ST_OK) {
+        return;
+    }
+    d->sync_us += (op->sync_us - d->sync_us) / MEAN_OF;
+    if (op->sync_us >= SLOW_US) {
+        d->distrusted = DISTRUST;
+    } else if (d->distrusted > 0) {
+        d->distrusted--;
+    }
 }
 
 static void start_file(struct env_file *f)
@@ -111,6 +173,7 @@ static void start_names(struct env_uv *u)
 static void finish_write(struct disk_op *op)
 {
     struct env_file *f = op->f;
+    measure(&op->u->disk, op);
     TAILQ_REMOVE(&f->ops, op, link);
     if (op->sync_failed) {
         env_uv_sync_failed(f);
@@ -142,13 +205,11 @@ static void finish_name(struct disk_op *op)
     }
 }
 
-static void on_worked(uv_work_t *w, int cancelled)
+static void finish(struct disk_op *op)
 {
-    struct disk_op *op = w->data;
     struct env_uv *u = op->u;
     struct env_io *io = op->io;
     enum status s = env_uv_disk_counted(u, op->status);
-    assert(cancelled == 0); /* nobody cancels */
     if (op->kind == DISK_WRITE) {
         finish_write(op);
     } else {
@@ -161,6 +222,48 @@ static void on_worked(uv_work_t *w, int cancelled)
     io->impl = NULL;
     io->done(io, s);
     env_uv_release(u);
+}
+
+static void on_worked(uv_work_t *w, int cancelled)
+{
+    assert(cancelled == 0); /* nobody cancels */
+    finish(w->data);
+}
+
+static void on_nothing(uv_work_t *w)
+{
+}
+
+bool env_uv_disk_pending(const struct env_uv *u)
+{
+    return !TAILQ_EMPTY(&u->disk.done);
+}
+
+/* As many as there are now: what these begin is told in the next turn. */
+bool env_uv_disk_turn(struct env_uv *u)
+{
+    bool told = env_uv_disk_pending(u);
+    struct op_list now = TAILQ_HEAD_INITIALIZER(now);
+    struct disk_op *op;
+    TAILQ_CONCAT(&now, &u->disk.done, done_link);
+    while ((op = TAILQ_FIRST(&now)) != NULL) {
+        TAILQ_REMOVE(&now, op, done_link);
+        if (u->closing) {
+            queue(op, on_nothing); /* is told all the same */
+        } else {
+            finish(op);
+        }
+    }
+    return told;
+}
+
+void env_uv_queue_fini(struct env_uv *u)
+{
+    struct disk_op *op;
+    while ((op = TAILQ_FIRST(&u->disk.done)) != NULL) {
+        TAILQ_REMOVE(&u->disk.done, op, done_link);
+        queue(op, on_nothing); /* is told all the same */
+    }
 }
 
 static struct disk_op *op_new(struct env_uv *u, enum disk_kind kind,

@@ -160,6 +160,8 @@ static void refresh(struct storaged *s)
     count_to(m, M_GROUPS, st.groups);
     count_to(m, M_RECORDS, st.records);
     count_to(m, M_LOG_WRITTEN, st.log_bytes);
+    count_to(m, M_SYNCS, net.disk_syncs);
+    count_to(m, M_SYNCS_HERE, net.disk_syncs_here);
     count_to(m, M_CHECKPOINTS, st.checkpoints);
     count_to(m, M_SNAPSHOTS_SENT, st.snapshots_sent);
     count_to(m, M_SNAPSHOTS_INSTALLED, st.snapshots_installed);
