@@ -1,6 +1,7 @@
 #include "common/buf.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,28 +139,22 @@ void buf_put_u8(struct buf *b, uint8_t v)
     buf_put(b, &v, 1);
 }
 
-static void put_le(struct buf *b, uint64_t v, size_t bytes)
-{
-    uint8_t tmp[8];
-    for (size_t i = 0; i < bytes; i++) {
-        tmp[i] = (uint8_t)(v >> (8 * i));
-    }
-    buf_put(b, tmp, bytes);
-}
-
 void buf_put_u16(struct buf *b, uint16_t v)
 {
-    put_le(b, v, 2);
+    v = htole16(v);
+    buf_put(b, &v, sizeof(v));
 }
 
 void buf_put_u32(struct buf *b, uint32_t v)
 {
-    put_le(b, v, 4);
+    v = htole32(v);
+    buf_put(b, &v, sizeof(v));
 }
 
 void buf_put_u64(struct buf *b, uint64_t v)
 {
-    put_le(b, v, 8);
+    v = htole64(v);
+    buf_put(b, &v, sizeof(v));
 }
 
 void buf_put_slice(struct buf *b, struct slice s)
@@ -241,34 +236,41 @@ struct slice cursor_bytes(struct cursor *c, size_t len)
     return s;
 }
 
-static uint64_t get_le(struct cursor *c, size_t bytes)
+/* OUT stays as it is if there are no SIZE bytes left. */
+static void get(struct cursor *c, void *out, size_t size)
 {
-    struct slice s = cursor_bytes(c, bytes);
-    uint64_t v = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        v |= (uint64_t)s.data[i] << (8 * i);
+    struct slice s = cursor_bytes(c, size);
+    if (s.len == size) {
+        memcpy(out, s.data, size);
     }
-    return v;
 }
 
 uint8_t cursor_u8(struct cursor *c)
 {
-    return (uint8_t)get_le(c, 1);
+    uint8_t v = 0;
+    get(c, &v, sizeof(v));
+    return v;
 }
 
 uint16_t cursor_u16(struct cursor *c)
 {
-    return (uint16_t)get_le(c, 2);
+    uint16_t v = 0;
+    get(c, &v, sizeof(v));
+    return le16toh(v);
 }
 
 uint32_t cursor_u32(struct cursor *c)
 {
-    return (uint32_t)get_le(c, 4);
+    uint32_t v = 0;
+    get(c, &v, sizeof(v));
+    return le32toh(v);
 }
 
 uint64_t cursor_u64(struct cursor *c)
 {
-    return get_le(c, 8);
+    uint64_t v = 0;
+    get(c, &v, sizeof(v));
+    return le64toh(v);
 }
 
 struct arena_block {

@@ -26,6 +26,7 @@ struct write {
     uv_write_t req;
     struct env_conn *c;
     struct buf bytes;
+    size_t size; /* of BYTES, at its end */
 };
 
 static bool alive(const struct env_conn *c)
@@ -48,9 +49,9 @@ static void on_written(uv_write_t *req, int status)
 {
     struct write *w = req->data;
     struct env_conn *c = w->c;
-    c->in_flight -= w->bytes.len;
+    c->in_flight -= w->size;
     if (status == 0) {
-        count_add(&c->u->counters.bytes_out, w->bytes.len);
+        count_add(&c->u->counters.bytes_out, w->size);
     }
     buf_free(&w->bytes);
     free(w);
@@ -61,32 +62,57 @@ static void on_written(uv_write_t *req, int status)
     }
 }
 
-/* Gives BYTES, which are emptied, to libuv. */
-static void write_take(struct env_conn *c, struct buf *bytes)
+/* Gives BYTES from AT on, which are emptied, to libuv. */
+static void write_later_take(struct env_conn *c, struct buf *bytes, size_t at)
 {
     struct write *w = xcalloc(1, sizeof(*w));
     w->c = c;
     w->req.data = w;
     w->bytes = *bytes;
     *bytes = (struct buf){0};
-    c->in_flight += w->bytes.len;
-    uv_buf_t b = uv_buf_init((char *)w->bytes.data, (unsigned)w->bytes.len);
+    w->size = w->bytes.len - at;
+    c->in_flight += w->size;
+    uv_buf_t b = uv_buf_init((char *)w->bytes.data + at, (unsigned)w->size);
     int r = uv_write(&w->req, (uv_stream_t *)&c->tcp, &b, 1, on_written);
     if (r < 0) {
-        c->in_flight -= w->bytes.len;
+        c->in_flight -= w->size;
         buf_free(&w->bytes);
         free(w);
         env_uv_conn_fail(c, ST_CLOSED);
     }
 }
 
+/* Writes BYTES. What the kernel takes at once, mostly all, needs no request,
+ * and BYTES keeps its memory; the rest goes with it to libuv. */
+static void write_bytes(struct env_conn *c, struct buf *bytes)
+{
+    int n = UV_EAGAIN;
+    if (c->in_flight == 0) {
+        uv_buf_t b = uv_buf_init((char *)bytes->data, (unsigned)bytes->len);
+        n = uv_try_write((uv_stream_t *)&c->tcp, &b, 1);
+    }
+    if (n < 0 && n != UV_EAGAIN) {
+        env_uv_conn_fail(c, ST_CLOSED);
+        return;
+    }
+    size_t done = n < 0 ? 0 : (size_t)n;
+    count_add(&c->u->counters.bytes_out, done);
+    if (done < bytes->len) {
+        write_later_take(c, bytes, done);
+    }
+}
+
 static void write_sealed(struct env_conn *c, struct slice plain)
 {
-    struct buf sealed = {0};
+    struct buf *sealed = &c->u->net.sealed;
+    buf_clear(sealed);
     /* The exact size at once, instead of doubling up to it. */
-    (void)buf_reserve(&sealed, seal_size(plain.len));
-    seal_send(c->seal, plain, &sealed);
-    write_take(c, &sealed);
+    (void)buf_reserve(sealed, seal_size(plain.len));
+    seal_send(c->seal, plain, sealed);
+    write_bytes(c, sealed);
+    if (sealed->cap > KEEP_BUFFER) {
+        buf_free(sealed);
+    }
 }
 
 void env_uv_conn_flush(struct env_conn *c)
@@ -309,7 +335,8 @@ static void take_bytes(struct env_conn *c, struct slice in)
         return;
     }
     if (reply.len > 0) {
-        write_take(c, &reply);
+        write_bytes(c, &reply);
+        buf_clear(&reply);
     }
     if (c->state == CONN_SHAKING && seal_ready(c->seal)) {
         struct msg_hello h;
@@ -317,8 +344,8 @@ static void take_bytes(struct env_conn *c, struct slice in)
         hello_make(c->u->net.self, c->lane, &h);
         wire_put_hello(&reply, 0, &h);
         write_sealed(c, buf_slice(&reply));
-        buf_free(&reply);
     }
+    buf_free(&reply);
     if (c->in.len > 0) {
         take_frames(c);
     }
@@ -365,6 +392,7 @@ void env_uv_conn_start(struct env_conn *c)
         buf_free(&first);
         env_uv_conn_fail(c, ST_UNREACHABLE);
     } else if (first.len > 0) {
-        write_take(c, &first);
+        write_bytes(c, &first);
+        buf_free(&first);
     }
 }

@@ -85,6 +85,7 @@ struct net {
     struct dirty_list dirty;
     unsigned conn_count, stranger_count;
     uint8_t *read_buf; /* one for all: used within one callback */
+    struct buf sealed; /* likewise; empty between */
     struct log_rate rate;
 };
 

@@ -393,4 +393,5 @@ void env_uv_net_free(struct env_uv *u)
 {
     key_wipe(&u->net.key);
     free(u->net.read_buf);
+    buf_free(&u->net.sealed);
 }
