@@ -273,6 +273,11 @@ uint64_t cursor_u64(struct cursor *c)
     return le64toh(v);
 }
 
+/* Most arenas hold little: their one block is of a size that malloc() gives and
+ * takes back quickest. */
+#define ARENA_FIRST 960
+#define ARENA_NEXT 4000
+
 struct arena_block {
     struct arena_block *next;
     size_t used, cap;
@@ -285,7 +290,8 @@ void *arena_alloc(struct arena *a, size_t size)
     size = (size + align - 1) / align * align;
     struct arena_block *k = a->blocks;
     if (k == NULL || k->cap - k->used < size) {
-        size_t cap = size > 4000 ? size : 4000;
+        size_t least = k == NULL ? ARENA_FIRST : ARENA_NEXT;
+        size_t cap = size > least ? size : least;
         k = xmalloc(sizeof(*k) + cap);
         k->used = 0;
         k->cap = cap;
