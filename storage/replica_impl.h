@@ -11,7 +11,10 @@
 #include <inttypes.h>
 
 #define PEERS_MAX (LIMIT_REPLICAS * 2)
-#define ASK_AGAIN_US 100000 /* an unanswered dialogue is begun again */
+/* A step of a dialogue that is not answered is repeated after the first time,
+ * and each further one after twice as long, up to the last. */
+#define ASK_AGAIN_US 100000
+#define ASK_AGAIN_MOST_US 5000000
 #define TELL_COMMIT_US 5000 /* R6: committed seq sent alone after this */
 #define LOG_COMMIT_US 20000 /* ... and noted in the own log after this */
 #define COORDINATOR_FRESH_US 200000 /* R10 */
@@ -72,6 +75,8 @@ struct peer {
     uint64_t acked;      /* acknowledged in this epoch */
     uint64_t told;       /* committed seq that was last sent to it (R6) */
     int64_t spoke_us;    /* when the dialogue last sent something */
+    int64_t asked_us;    /* when it sent this step first */
+    int64_t patience_us; /* after which it sends it again */
     int64_t progress_us; /* of its acks, or since when it owes any (R11) */
     int64_t change_us;   /* when the coordinator was last asked about it */
     bool change_asked;

@@ -8,12 +8,16 @@
  *   SNAPSHOT  a learner lacks more than is kept here: it fetches a snapshot
  *             and comes back with MISMATCH
  *
- * Messages may be lost, late or doubled: a dialogue has a number, answers to
- * an older one are ignored, and a step that is not answered is begun again.
- * A member or shadow that makes no progress for `stall` is reported, a
- * learner begun anew. A learner that has all becomes a shadow: commits and
- * leases wait for it from then on, and the coordinator is asked to add it;
- * once asked, only a new epoch ends that (R10).
+ * Messages may be lost, late or doubled: a dialogue has a number, and answers
+ * to an older one are ignored. On one connection nothing is lost, so a dialogue
+ * is begun anew when another one opens; but a peer may not have been able to
+ * answer, as while it fetches a snapshot, so a step that is not answered is
+ * repeated, under the same number: the answer to the first asking counts
+ * whenever it comes, and a round trip may take as long as it likes. A member or
+ * shadow that makes no progress for `stall` is reported, a learner begun anew.
+ * A learner that has all becomes a shadow: commits and leases wait for it from
+ * then on, and the coordinator is asked to add it; once asked, only a new epoch
+ * ends that (R10).
  *
  * Only the process that the coordinator has accepted answers for a replica
  * (R5): a clone of its disk, or a process that has restarted and has no part
@@ -53,7 +57,23 @@ static void begin_dialogue(struct replica_core *r, struct peer *p,
     p->phase = PEER_ASKING;
     p->dialogue = ++r->dialogues;
     p->ask_before = UINT64_MAX;
+    p->asked_us = now_us;
     ask_tail(r, p, now_us, fx);
+}
+
+static int64_t within(int64_t low, int64_t us, int64_t high)
+{
+    return us < low ? low : us > high ? high : us;
+}
+
+/* A step was answered: the next one is given twice as long as it took. Who
+ * took longer than `stall` was not far away but unable to answer (R11). */
+static void learn_patience(const struct replica_core *r, struct peer *p,
+                           int64_t now_us)
+{
+    p->patience_us =
+        within(ASK_AGAIN_US, 2 * (now_us - p->asked_us), 2 * r->host->stall_us);
+    p->asked_us = now_us;
 }
 
 /* Tells the lease table whom a lease needs (R9). */
@@ -135,6 +155,7 @@ void peers_begin(struct replica_core *r, int64_t now_us, struct effects *fx)
     track(r, fx);
     for (uint32_t i = 0; i < r->peer_count; i++) {
         r->peers[i].progress_us = now_us;
+        r->peers[i].patience_us = ASK_AGAIN_US;
         begin_dialogue(r, &r->peers[i], now_us, fx);
     }
 }
@@ -322,6 +343,14 @@ static void start_streaming(struct replica_core *r, struct peer *p,
     lead_advance(r, now_us, fx);
 }
 
+static void send_cut(struct replica_core *r, struct peer *p, int64_t now_us,
+                     struct effects *fx)
+{
+    p->spoke_us = now_us;
+    fx_send(fx, p->id, MSG_CUT)->u.cut =
+        (struct msg_cut){r->tablet, r->config.epoch, p->dialogue, p->common};
+}
+
 /* A peer knows more committed than this log holds: this replica must not
  * lead (R14), nor may it have anyone removed. It counts as damaged. */
 static void step_back(struct replica_core *r, struct peer *p,
@@ -359,6 +388,7 @@ static void on_tail(struct replica_core *r, struct peer *p,
         !goes_down(p, m)) {
         return;
     }
+    learn_patience(r, p, now_us);
     uint64_t floor = m->committed < r->committed ? m->committed : r->committed;
     uint64_t common = common_in_runs(r, m);
     if (common == 0 && m->more && m->runs_count > 0) {
@@ -386,9 +416,7 @@ static void on_tail(struct replica_core *r, struct peer *p,
     bool behind = common + 1 < r->tail.payload_from;
     if (m->last.seq > common && !(behind && p->kind == PEER_LEARNER)) {
         p->phase = PEER_CUTTING;
-        p->spoke_us = now_us;
-        fx_send(fx, p->id, MSG_CUT)->u.cut = (struct msg_cut){
-            r->tablet, r->config.epoch, p->dialogue, p->common};
+        send_cut(r, p, now_us, fx);
         return;
     }
     start_streaming(r, p, now_us, fx);
@@ -400,6 +428,7 @@ static void on_cut_done(struct replica_core *r, struct peer *p,
 {
     if (p->phase == PEER_CUTTING && m->dialogue == p->dialogue &&
         name_equal(m->last, p->common)) {
+        learn_patience(r, p, now_us);
         start_streaming(r, p, now_us, fx);
     }
 }
@@ -435,6 +464,9 @@ static void on_mismatch(struct replica_core *r, struct peer *p, int64_t now_us,
 {
     if (p->phase == PEER_STREAMING || p->phase == PEER_SNAPSHOT) {
         begin_dialogue(r, p, now_us, fx);
+    } else if (p->phase == PEER_ASKING &&
+               now_us - p->spoke_us >= ASK_AGAIN_US) {
+        ask_tail(r, p, now_us, fx); /* it may not have answered until now */
     }
 }
 
@@ -473,6 +505,7 @@ void peers_on_updown(struct replica_core *r, const struct event *e,
         return;
     }
     if (e->kind == EVENT_PEER_UP) {
+        p->patience_us = ASK_AGAIN_US;
         begin_dialogue(r, p, e->now_us, fx);
     } else if (p->kind != PEER_LEARNER) {
         ask_removal(r, p, "connection lost", e->now_us, fx);
@@ -487,6 +520,37 @@ static bool owes(const struct replica_core *r, const struct peer *p)
     return p->phase != PEER_STREAMING || p->acked < log_last(r).seq;
 }
 
+/* Sends the step again that is not answered for too long. Entries that are
+ * not acknowledged are not sent again themselves: where the peer's log ends is
+ * asked for. */
+static void repeat_step(struct replica_core *r, struct peer *p, int64_t now_us,
+                        struct effects *fx)
+{
+    int64_t since = p->spoke_us, patience = p->patience_us;
+    if (p->phase == PEER_SNAPSHOT && patience < r->host->stall_us) {
+        patience = r->host->stall_us;
+    } else if (p->phase == PEER_STREAMING) {
+        patience = 2 * patience;
+        since = p->progress_us > since ? p->progress_us : since;
+    }
+    if (now_us - since < patience) {
+        return;
+    }
+    p->patience_us = within(0, 2 * p->patience_us, ASK_AGAIN_MOST_US);
+    switch (p->phase) {
+    case PEER_ASKING:
+        ask_tail(r, p, now_us, fx);
+        return;
+    case PEER_CUTTING:
+        send_cut(r, p, now_us, fx);
+        return;
+    case PEER_STREAMING:
+    case PEER_SNAPSHOT:
+        begin_dialogue(r, p, now_us, fx);
+        return;
+    }
+}
+
 static void tick_peer(struct replica_core *r, struct peer *p, int64_t now_us,
                       struct effects *fx)
 {
@@ -499,15 +563,8 @@ static void tick_peer(struct replica_core *r, struct peer *p, int64_t now_us,
     if (p->kind == PEER_SHADOW) {
         ask_change(r, p, CHANGE_ADD, "caught up", now_us, fx);
     }
-    int64_t patience = p->phase == PEER_SNAPSHOT    ? r->host->stall_us
-                       : p->phase == PEER_STREAMING ? 2 * ASK_AGAIN_US
-                                                    : ASK_AGAIN_US;
-    int64_t since = p->spoke_us;
-    if (p->phase == PEER_STREAMING && p->progress_us > since) {
-        since = p->progress_us;
-    }
-    if (owes(r, p) && now_us - since >= patience) {
-        begin_dialogue(r, p, now_us, fx);
+    if (owes(r, p)) {
+        repeat_step(r, p, now_us, fx);
     }
 }
 

@@ -167,6 +167,11 @@ const struct scenario scenarios[] = {
      "quiet; wait 1000; isolate X; heal X P; kill P 300; await_moved P 3000;"
      "await_whole 20000; busy; await_reads 40000; expect_forwarded; heal;"
      "await_whole 40000"},
+    {"far-apart", "R12 d: dialogues over 300 ms one way, two replicas", 2, 2, 0,
+     "let P primary; let S secondary; latency P S 300; latency S P 300;"
+     "wait 2000; reset P S; wait 2500; await_writes 20000;"
+     "await_writes 20000; latency P S 0; latency S P 0; heal;"
+     "await_whole 60000; await_writes 2000"},
     {"returns-late", "26: a node re-added after long absence", 4, 0, 0,
      "let S secondary; stop S; wait 25000; await_writes 1000; start S;"
      "await_whole 60000; await_writes 1000"},
