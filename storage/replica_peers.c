@@ -17,7 +17,9 @@
  * shadow that makes no progress for `stall` is reported, a learner begun anew.
  * A learner that has all becomes a shadow: commits and leases wait for it from
  * then on, and the coordinator is asked to add it; once asked, only a new epoch
- * ends that (R10).
+ * ends that (R10). An ADD in vain costs everybody an epoch, so none is sent for
+ * whom the map shows as down or disabled: who is cut off from the coordinator
+ * alone stays a learner in step.
  *
  * Only the process that the coordinator has accepted answers for a replica
  * (R5): a clone of its disk, or a process that has restarted and has no part
@@ -90,21 +92,38 @@ static void track(struct replica_core *r, struct effects *fx)
     fx_add(fx, FX_KICK);
 }
 
-/* The process that the coordinator accepted for ID. The map that brought this
- * epoch has it, for a new process gets a new epoch (R11). Counter 0, which no
- * process has, if the map has another store there. */
-static struct incarnation accepted(const struct replica_core *r,
-                                   struct replica id)
+/* What the newest map says of ID's process; NULL if it has another store
+ * there. */
+static const struct node_info *info_of(const struct replica_core *r,
+                                       struct replica id)
 {
     const struct msg_map *m = r->host->map;
     for (uint32_t i = 0; m != NULL && i < m->nodes_count; i++) {
         const struct node_info *n = &m->nodes[i];
         if (n->role == ROLE_STORAGE && n->node == id.node &&
             id128_equal(n->store, id.store)) {
-            return n->incarnation;
+            return n;
         }
     }
-    return (struct incarnation){0};
+    return NULL;
+}
+
+/* The process that the coordinator accepted for ID. The map that brought this
+ * epoch has it, for a new process gets a new epoch (R11). Counter 0, which no
+ * process has, if there is none. */
+static struct incarnation accepted(const struct replica_core *r,
+                                   struct replica id)
+{
+    const struct node_info *n = info_of(r, id);
+    return n != NULL ? n->incarnation : (struct incarnation){0};
+}
+
+/* The coordinator would not add ID: it does not hear of it, or is told to do
+ * without it. */
+static bool unwelcome(const struct replica_core *r, struct replica id)
+{
+    const struct node_info *n = info_of(r, id);
+    return n != NULL && (n->state == NODE_DOWN || n->state == NODE_DISABLED);
 }
 
 static void add_peers(struct replica_core *r, const struct replica *ids,
@@ -207,7 +226,7 @@ static void consider_admission(struct replica_core *r, struct peer *p,
                                int64_t now_us, struct effects *fx)
 {
     if (p->kind != PEER_LEARNER || !p->joined || r->phase == PHASE_GATHERING ||
-        now_us < p->not_before_us) {
+        now_us < p->not_before_us || unwelcome(r, p->id)) {
         return;
     }
     bool level = p->acked >= log_last(r).seq ||

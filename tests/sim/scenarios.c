@@ -24,6 +24,10 @@ const struct scenario scenarios[] = {
     {"oneway-primary-secondary", "3", 0, 0, 0, ONE_WAY("P", "S")},
     {"oneway-secondary-primary", "3", 0, 0, 0, ONE_WAY("S", "P")},
     {"oneway-primary-coordinator", "3", 0, 0, 0, ONE_WAY("P", "C")},
+    {"oneway-for-long", "3: no epoch is made in vain", 0, 0, 0,
+     "let P primary; let C coordinator-1; wait 500; oneway P C;"
+     "await_moved P 3000; wait 1500; mark; wait 12000; expect_epochs 1;"
+     "expect_gap 2000; heal; await_whole 40000; await_writes 2000"},
     {"oneway-coordinator-primary", "3", 0, 0, 0, ONE_WAY("C", "P")},
     {"oneway-secondary-coordinator", "3", 0, 0, 0, ONE_WAY("S", "C")},
     {"oneway-coordinator-secondary", "3", 0, 0, 0, ONE_WAY("C", "S")},

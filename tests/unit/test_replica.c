@@ -766,6 +766,22 @@ START_TEST(r10_no_shadow_without_lease_or_coordinator)
 }
 END_TEST
 
+START_TEST(r10_no_shadow_of_who_is_down)
+{
+    static const uint8_t states[] = {NODE_DOWN, NODE_DISABLED};
+    primary_with_learner();
+    echo(3, 1);
+    for (size_t i = 0; i < 2; i++) {
+        g.nodes[3].state = states[i];
+        rig_acked(&g, 3, 1, NAME(1, 1));
+        ck_assert_uint_eq(rig_effects(&g, FX_CHANGE), 0);
+    }
+    g.nodes[3].state = NODE_UP;
+    rig_tick(&g);
+    ck_assert_int_eq(rig_effect(&g, FX_CHANGE)->change.kind, CHANGE_ADD);
+}
+END_TEST
+
 START_TEST(r11_a_stalled_member_is_reported)
 {
     open_primary(1, none);
@@ -949,6 +965,7 @@ static Suite *make_suite(void)
     tcase_add_test(c, r9_a_read_needs_every_lease);
     tcase_add_test(c, r10_a_shadow_is_waited_for);
     tcase_add_test(c, r10_no_shadow_without_lease_or_coordinator);
+    tcase_add_test(c, r10_no_shadow_of_who_is_down);
     tcase_add_test(c, r11_a_stalled_member_is_reported);
     tcase_add_loop_test(c, r12d_a_late_answer_counts, 0,
                         sizeof(lates) / sizeof(lates[0]));
