@@ -164,6 +164,7 @@ static void read_part(struct message *m, size_t i)
     struct message_part *p = &m->parts[i];
     p->number = n->number;
     p->type = n->type;
+    p->encoded = n->body.len;
     struct arena arena = {0};
     const char *value = mime_field(n->head, "Content-Type", 0, &arena);
     GMimeContentType *ct =

@@ -31,6 +31,7 @@ struct message_part {
     const char *charset;    /* of text; NULL if not said */
     bool attachment;        /* not shown inline */
     uint64_t size;          /* decoded bytes */
+    size_t encoded;         /* bytes as they came */
 };
 size_t message_part_count(const struct message *m);
 const struct message_part *message_part_at(const struct message *m, size_t i);

@@ -141,12 +141,23 @@ static bool load(struct http_call *c, struct loaded *l)
     return false;
 }
 
-/* data: URI of the picture with a content id, for html_clean(). */
-static bool inline_image(void *message, const char *cid, struct buf *out)
+/* What one cleaning may decode in all: a mail may name one large picture ten
+ * thousand times. */
+#define INLINE_IMAGE_MAX MIB(2)
+#define INLINE_IMAGES_ENCODED (2 * (size_t)LIMIT_MESSAGE)
+#define INLINE_IMAGES_COUNT 500
+
+struct pictures {
+    const struct message *message;
+    size_t encoded; /* bytes decoded so far, before decoding */
+    unsigned count;
+};
+
+static const struct message_part *find_picture(const struct message *m,
+                                               const char *cid)
 {
     static const char *const types[] = {"image/png", "image/gif", "image/jpeg",
                                         "image/webp"};
-    const struct message *m = message;
     const struct message_part *part = NULL;
     for (size_t i = 0; i < message_part_count(m) && part == NULL; i++) {
         const struct message_part *p = message_part_at(m, i);
@@ -157,9 +168,23 @@ static bool inline_image(void *message, const char *cid, struct buf *out)
     for (size_t i = 0; part != NULL && i < sizeof(types) / sizeof(types[0]);
          i++)
         known |= strcmp(part->type, types[i]) == 0;
-    struct buf bytes = {.max = MIB(2)};
-    bool ok = known && message_part_decode(m, part->number, &bytes) == ST_OK &&
-              !bytes.full;
+    return known && part->size <= INLINE_IMAGE_MAX ? part : NULL;
+}
+
+/* data: URI of the picture with a content id, for html_clean(). */
+static bool inline_image(void *pictures, const char *cid, struct buf *out)
+{
+    struct pictures *p = pictures;
+    if (p->count == INLINE_IMAGES_COUNT)
+        return false;
+    p->count++;
+    const struct message_part *part = find_picture(p->message, cid);
+    if (part == NULL || part->encoded > INLINE_IMAGES_ENCODED - p->encoded)
+        return false;
+    p->encoded += part->encoded;
+    struct buf bytes = {.max = INLINE_IMAGE_MAX};
+    bool ok = message_part_decode(p->message, part->number, &bytes) == ST_OK &&
+              bytes.len > 0 && !bytes.full;
     if (ok) {
         buf_printf(out, "data:%s;base64,", part->type);
         http_base64_encode(buf_slice(&bytes), out);
@@ -169,9 +194,11 @@ static bool inline_image(void *message, const char *cid, struct buf *out)
 }
 
 /* The clean form of M's HTML into OUT. Returns what was not fetched. */
-static unsigned clean(struct message *m, struct slice html, struct buf *out)
+static unsigned clean(const struct message *m, struct slice html,
+                      struct buf *out)
 {
-    struct html_options o = {inline_image, m};
+    struct pictures p = {.message = m};
+    struct html_options o = {inline_image, &p};
     unsigned blocked = 0;
     out->max = MIB(8);
     html_clean(html, &o, out, &blocked);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/unit/http_fixture.h"
 
@@ -494,6 +495,66 @@ START_TEST(hostile_html_and_types)
 }
 END_TEST
 
+/* PARTS is put between the HTML and the end; the HTML names cid:a COUNT
+ * times. Gives what /html answers, and the milliseconds it took. */
+static long named_often(const char *parts, unsigned count, struct buf *html)
+{
+    struct buf mail = {0};
+    struct reply r;
+    struct timespec from, to;
+    char uid[27];
+    buf_put_text(&mail, "MIME-Version: 1.0\r\nContent-Type: "
+                        "multipart/related; boundary=b\r\n\r\n"
+                        "--b\r\nContent-Type: text/html\r\n\r\n");
+    for (unsigned i = 0; i < count; i++)
+        buf_put_text(&mail, "<img src=cid:a>\r\n");
+    buf_put_text(&mail, parts);
+    buf_put_text(&mail, "--b--\r\n");
+    web_deliver(&web, "demo", buf_cstr(&mail), uid);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    get(&demo, uid, "/html", &r);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    ck_assert_int_eq(r.status, 200);
+    buf_put_slice(html, buf_slice(&r.body));
+    reply_free(&r);
+    buf_free(&mail);
+    return (to.tv_sec - from.tv_sec) * 1000 +
+           (to.tv_nsec - from.tv_nsec) / 1000000;
+}
+
+#define PICTURE_HEAD                                                           \
+    "--b\r\nContent-Type: image/png\r\nContent-ID: <a>\r\n"                    \
+    "Content-Transfer-Encoding: base64\r\n\r\n"
+
+START_TEST(pictures_of_the_mail_are_shown)
+{
+    struct buf html = {0};
+    named_often(PICTURE_HEAD "iVBORw0K\r\n", 2, &html);
+    const char *first = strstr(buf_cstr(&html), "data:image/png;base64,iVBO");
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_nonnull(strstr(first + 1, "data:image/png;base64,iVBO"));
+    buf_free(&html);
+}
+END_TEST
+
+/* One picture that is dear to decode and comes to nothing (too large to be
+ * shown, or no base64 at all), named 50,000 times. */
+START_TEST(pictures_are_not_decoded_without_end)
+{
+    struct buf parts = {0}, html = {0};
+    buf_put_text(&parts, PICTURE_HEAD);
+    while (parts.len < MIB(4))
+        buf_put_text(&parts, _i == 0 ? "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n"
+                                     : "--------------------------------\r\n");
+    buf_put_text(&parts, "\r\n");
+    long ms = named_often(buf_cstr(&parts), 50000, &html);
+    ck_assert_msg(ms < 5000, "%ld ms", ms);
+    ck_assert_ptr_null(strstr(buf_cstr(&html), "data:"));
+    buf_free(&parts);
+    buf_free(&html);
+}
+END_TEST
+
 START_TEST(lists_go_on_by_cursor)
 {
     struct reply r;
@@ -740,6 +801,8 @@ int main(void)
     tcase_add_loop_test(t, bad_mail_is_refused_whole, 0, COUNT(compositions));
     tcase_add_test(t, what_is_not_yours_is_not_there);
     tcase_add_test(t, hostile_html_and_types);
+    tcase_add_test(t, pictures_of_the_mail_are_shown);
+    tcase_add_loop_test(t, pictures_are_not_decoded_without_end, 0, 2);
     tcase_add_test(t, lists_go_on_by_cursor);
     tcase_add_test(t, drafts_are_kept_and_replaced);
     tcase_add_test(t, drafts_stay_in_their_thread);
