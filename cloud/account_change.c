@@ -9,9 +9,11 @@
  * sessions' cells afterwards is only tidying.
  *
  * Deleting: the state becomes "deleted" (nobody finds the account, mail is
- * refused), then the chunks of messages, then all rows of <username>, the
- * index, and last the row itself, which frees the name. Each step may be
- * repeated, so an interrupted deletion is finished by deleting again.
+ * refused), then the folders go (which ends deliveries under way: each of
+ * their steps requires its folder), then the chunks of messages, then all
+ * rows of <username>, the index, and last the row itself, which frees the
+ * name. Each step may be repeated, so an interrupted deletion is finished by
+ * deleting again.
  */
 #include "cloud/account.h"
 
@@ -207,6 +209,16 @@ static enum status mark_deleted(const struct cloud_op *op, const char *username)
     return st;
 }
 
+static enum status delete_folders(const struct cloud_op *op,
+                                  const char *username)
+{
+    struct kv_batch *b = kv_batch_new(slice_of(username));
+    kv_batch_delete_prefix(b, mailbox_row(username).text, "folders/");
+    enum status st = store_repeat(op, b);
+    kv_batch_free(b);
+    return st;
+}
+
 static enum status delete_rows(const struct cloud_op *op, const char *username)
 {
     struct kv_batch *b = kv_batch_new(slice_of(username));
@@ -228,6 +240,8 @@ enum status account_delete(const struct cloud_op *op, const char *username)
     enum status st = mark_deleted(op, username);
     if (st == ST_OK)
         st = session_end_all(op, username);
+    if (st == ST_OK)
+        st = delete_folders(op, username);
     if (st == ST_OK)
         st = mailbox_delete_all_chunks(op, username);
     if (st == ST_OK)

@@ -201,6 +201,36 @@ enum status delivery_prepare(const struct delivery *d, struct delivery_one *o)
     return st;
 }
 
+/* ---- what is left ---- */
+
+/* Chunks of what never will be visible. What fails here is left to the
+ * collector, if an intent is there that tells it. */
+static enum status remove_chunks(const struct cloud_op *op,
+                                 const struct delivery_one *o)
+{
+    const char *user = o->to->username, *uid = o->to->uid;
+    enum status st = mailbox_delete_chunks(op, user, uid, o->chunks);
+    if (st != ST_OK)
+        log_info(cloud_log(op->cloud), "delivery", "chunks_left",
+                 "user=%s uid=%s status=%s", user, uid, status_name(st));
+    return st;
+}
+
+/* The same, and the void intent. */
+static void remove_undone(const struct cloud_op *op,
+                          const struct delivery_one *o)
+{
+    const char *user = o->to->username, *uid = o->to->uid;
+    enum status st = remove_chunks(op, o);
+    /* A show that may yet arrive must still find the void intent. */
+    if (st == ST_OK && !o->uncertain)
+        st = store_delete(op, user, mailbox_pending_row(user, uid).text,
+                          "intent");
+    if (st != ST_OK)
+        log_info(cloud_log(op->cloud), "delivery", "left_to_collector",
+                 "user=%s uid=%s status=%s", user, uid, status_name(st));
+}
+
 /* ---- show ---- */
 
 static void add_message(const struct delivery *d, const struct delivery_one *o,
@@ -289,6 +319,10 @@ void delivery_show(const struct delivery *d, struct delivery_one *o, int ms)
     st = store_run(&op, b, NULL);
     kv_batch_free(b);
     on_shown(&op, o, st);
+    /* Who took our intent away (the account's deletion, the collector) may
+     * have looked before we wrote the last chunks. */
+    if (o->step == STEP_UNDONE)
+        (void)remove_chunks(&op, o);
 }
 
 /* ---- undo ---- */
@@ -323,21 +357,6 @@ static enum status run_undo(const struct cloud_op *op,
     return st;
 }
 
-/* Contents of what is undone. The collector does what fails here. */
-static void remove_undone(const struct cloud_op *op,
-                          const struct delivery_one *o)
-{
-    const char *user = o->to->username, *uid = o->to->uid;
-    enum status st = mailbox_delete_chunks(op, user, uid, o->chunks);
-    /* A show that may yet arrive must still find the void intent. */
-    if (st == ST_OK && !o->uncertain)
-        st = store_delete(op, user, mailbox_pending_row(user, uid).text,
-                          "intent");
-    if (st != ST_OK)
-        log_info(cloud_log(op->cloud), "delivery", "left_to_collector",
-                 "user=%s uid=%s status=%s", user, uid, status_name(st));
-}
-
 void delivery_undo(const struct delivery *d, struct delivery_one *o)
 {
     if (o->step == STEP_START || o->step == STEP_SHOWN ||
@@ -357,5 +376,7 @@ void delivery_undo(const struct delivery *d, struct delivery_one *o)
         o->step = STEP_UNDONE;
         if (st == ST_VOID)
             remove_undone(&op, o);
+        else
+            (void)remove_chunks(&op, o);
     }
 }

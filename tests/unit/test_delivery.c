@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cloud/delivery.h"
+#include "cloud/delivery_inside.h"
 #include "gateway/collector_io.h"
 #include "tests/unit/cloud_fixture.h"
 
@@ -295,6 +295,81 @@ START_TEST(refused)
 }
 END_TEST
 
+/* The account is deleted while a large message is on its way to it: nobody
+ * gets it, and nothing of it stays. */
+START_TEST(the_account_goes_away)
+{
+    struct fixture f;
+    struct mail m;
+    struct delivery_one o;
+    start(&f);
+    let_arrive(&f);
+    uint64_t cells = local_kv_cells(f.kv);
+    struct cloud_op op = fixture_op(&f);
+    fixture_account(&f, "dave");
+    make_mail(&m, 1, 40000);
+    m.to[0].username = "dave";
+    struct delivery d = {.op = op, .raw = buf_slice(&m.raw), .count = 1};
+    d.wall_ms = f.wall_ms;
+    d.message = message_parse(d.raw);
+    delivery_one_init(&d, &o, &m.to[0]);
+    ck_assert_int_eq(delivery_prepare(&d, &o), ST_OK);
+    ck_assert_int_eq(account_delete(&op, "dave"), ST_OK);
+    ck_assert_uint_eq(local_kv_cells(f.kv), cells);
+    /* The last chunk was still under way. */
+    struct store_name row = mailbox_chunk_row("dave", m.to[0].uid, 0);
+    ck_assert_int_eq(store_put(&op, row.text, row.text, "chunk", slice_of("x")),
+                     ST_OK);
+    if (_i == 0)
+        delivery_show(&d, &o, 1000);
+    else
+        delivery_undo(&d, &o);
+    ck_assert_int_eq(o.step, STEP_UNDONE);
+    ck_assert_uint_eq(local_kv_cells(f.kv), cells);
+    message_free(d.message);
+    buf_free(&o.intent);
+    buf_free(&m.raw);
+    fixture_fini(&f);
+}
+END_TEST
+
+/* Wherever an account's deletion is cut short: once the first message's
+ * contents are gone, none comes in any more. */
+START_TEST(no_mail_into_what_is_being_deleted)
+{
+    bool failed = true;
+    unsigned refusals = 0;
+    for (unsigned n = 0; failed; n++) {
+        struct fixture f;
+        struct mail m;
+        start(&f);
+        make_mail(&m, 1, 40000);
+        struct cloud_op op = fixture_op(&f);
+        struct mailbox_raw raw;
+        ck_assert_int_eq(delivery_run(&op, buf_slice(&m.raw), m.to, 1), ST_OK);
+        ck_assert_int_eq(mailbox_raw_open(&op, "alice", m.to[0].uid, &raw),
+                         ST_OK);
+        local_kv_fail(f.kv, n, FOREVER, LOCAL_STOPPED);
+        enum status st = account_delete(&op, "alice");
+        failed = local_kv_failed(f.kv);
+        ck_assert_int_eq(st == ST_OK, !failed);
+        local_kv_fail(f.kv, 0, 0, LOCAL_NONE);
+        struct buf chunk = {0};
+        st = mailbox_raw_read(&op, &raw, 0, &chunk);
+        buf_free(&chunk);
+        if (st == ST_NOT_FOUND) {
+            refusals++;
+            st = delivery_run(&op, buf_slice(&m.raw), m.to, 1);
+            ck_assert_msg(st == ST_NOT_FOUND, "call %u: %s", n,
+                          status_name(st));
+        }
+        buf_free(&m.raw);
+        fixture_fini(&f);
+    }
+    ck_assert_uint_ge(refusals, 3);
+}
+END_TEST
+
 /* At the edges of inline, chunk and message size. */
 START_TEST(sizes)
 {
@@ -373,6 +448,8 @@ int main(void)
     tcase_add_test(t, one_unreachable);
     tcase_add_test(t, quota);
     tcase_add_test(t, refused);
+    tcase_add_loop_test(t, the_account_goes_away, 0, 2);
+    tcase_add_test(t, no_mail_into_what_is_being_deleted);
     tcase_add_test(t, sizes);
     tcase_add_test(t, collector_thread);
     suite_add_tcase(s, t);
