@@ -92,10 +92,32 @@ static bool may_try(struct http_call *c, const char *name)
     return false;
 }
 
+/* Addresses by which others take whoever reads them for the operator of the
+ * domain (RFC 2142; certificates are given to some of them). An operator makes
+ * them: pennctl(1) user add. */
+static bool is_reserved(const char *name)
+{
+    static const char *const names[] = {
+        "abuse",         "admin",    "administrator", "hostmaster",
+        "mailer-daemon", "noc",      "no-reply",      "noreply",
+        "postmaster",    "root",     "security",      "ssladmin",
+        "ssl",           "sysadmin", "usenet",        "webmaster"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void sign_up(struct http_call *c, const char *name, const char *password,
                     const char *display)
 {
     struct account a;
+    if (is_reserved(name)) {
+        http_call_refuse(c, HTTP_ERROR_USERNAME_TAKEN,
+                         "This username is kept for the operator.");
+        return;
+    }
     enum status s = account_create(&c->op, name, slice_of(password), display);
     if (s == ST_EXISTS) {
         http_call_refuse(c, HTTP_ERROR_USERNAME_TAKEN, NULL);
