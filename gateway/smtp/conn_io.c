@@ -28,7 +28,10 @@
 #define RATE_GRACE_MS 30000
 #define WRITE_TIMEOUT_MS 60000
 #define PROXY_TIMEOUT_MS 10000
-#define LOOKUP_TIMEOUT_MS 20000
+/* As long as a message waits for the store (delivery_inside.h); while it does
+ * not answer, the next recipients need not wait as long again. */
+#define LOOKUP_TIMEOUT_MS 10000
+#define LOOKUP_AGAIN_MS 1000
 
 /* The thread's own. */
 struct thread {
@@ -179,6 +182,15 @@ static void take_effects(struct thread *r, struct smtp_effects *out,
     }
 }
 
+static void look_up(struct thread *r, char name[ACCOUNT_NAME_MAX + 1],
+                    struct smtp_event *event)
+{
+    smtp_perform_recipient(&r->performer, r->session, name, event);
+    bool told = event->status == ST_OK || event->status == ST_NOT_FOUND ||
+                event->status == ST_DENIED || event->status == ST_BOUND;
+    r->performer.lookup_timeout_ms = told ? LOOKUP_TIMEOUT_MS : LOOKUP_AGAIN_MS;
+}
+
 /* Steps the core with FIRST and with the answers to what it needs. */
 static void step(struct thread *r, const struct smtp_event *first)
 {
@@ -196,9 +208,11 @@ static void step(struct thread *r, const struct smtp_event *first)
         if (out.need == SMTP_NEED_BYTES)
             return;
         if (out.need == SMTP_NEED_RECIPIENT) {
-            smtp_perform_recipient(&r->performer, r->session, name, &event);
+            look_up(r, name, &event);
         } else {
             flush(r);
+            if (r->over)
+                return; /* gone: the sender will try again, so store nothing */
             smtp_perform_store(&r->performer, r->session, r->uid, &event);
         }
     }

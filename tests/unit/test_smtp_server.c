@@ -337,6 +337,39 @@ START_TEST(bounds_memory)
 }
 END_TEST
 
+/* A client that breaks off before its message's turn gets no copy stored, as
+ * it will send it again. */
+START_TEST(stores_nothing_for_who_has_gone)
+{
+    struct world w;
+    start(&w, (struct smtp_server_options){.unknown_delay_ms = 60000});
+    int fd = dial(&w);
+    greet(fd);
+    /* One segment: once the first reply is heard, the server has all. It
+     * dwells on the unknown recipient until the connection breaks. */
+    say(fd, "MAIL FROM:<a@b.test>\r\nRCPT TO:<nobody@penncloud.test>\r\n"
+            "RCPT TO:<demo@penncloud.test>\r\nDATA\r\nx\r\n.\r\n");
+    expect(fd, "250 2.1.0");
+    struct linger reset = {1, 0};
+    ck_assert_int_eq(
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    close(fd);
+    struct smtp_server_stats stats;
+    do {
+        poll(NULL, 0, 1);
+        smtp_server_get_stats(w.server, &stats);
+    } while (stats.sessions > 0);
+    struct cloud_op op = fixture_op(&w.f);
+    struct arena arena = {0};
+    struct mailbox_folder *folders;
+    size_t n;
+    ck_assert_int_eq(mailbox_folders(&op, "demo", &arena, &folders, &n), ST_OK);
+    ck_assert_int_eq(folders[0].total, 0);
+    arena_free(&arena);
+    stop(&w);
+}
+END_TEST
+
 static void *stop_thread(void *server)
 {
     smtp_server_stop(server);
@@ -452,6 +485,7 @@ int main(void)
     tcase_add_test(t, deadlines);
     tcase_add_test(t, wants_a_proxy_header);
     tcase_add_test(t, bounds_memory);
+    tcase_add_test(t, stores_nothing_for_who_has_gone);
     tcase_add_test(t, stops);
     tcase_add_test(t, stops_while_the_store_is_away);
     tcase_add_test(t, many_at_once);
