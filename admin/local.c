@@ -113,6 +113,7 @@ static void show_addresses(const struct local *l)
 {
     unsigned b = l->shape.port_base;
     printf("web mail        http://127.0.0.1:%u/\n", b + 80);
+    printf("                https://127.0.0.1:%u/ (self-signed)\n", b + 443);
     printf("SMTP            127.0.0.1:%u\n", b + 25);
     printf("accounts        demo, alice (domain penncloud.test)\n");
     printf("their password  in %s/demo-password\n", l->dir);

@@ -4,6 +4,8 @@
  *   penncloud.conf     written once, by the first `up`
  *   cluster.key        the cluster's key, 0600
  *   demo-password      of the accounts demo and alice, 0600, random
+ *   tls/cert.pem       self-signed, for HTTPS on loopback
+ *   tls/key.pem        its key, 0600
  *   data/<name>/       a daemon's data directory
  *   log/<name>.log     what it says
  *   run/<name>.pid     its process
@@ -16,6 +18,7 @@
  *   local_process_io.c   starting, finding and ending daemons
  *   local_ready_io.c     waiting until all say they are ready
  *   local_accounts.c     the demo accounts
+ *   local_tls_io.c       the certificate
  */
 #ifndef ADMIN_LOCAL_H
 #define ADMIN_LOCAL_H
@@ -76,6 +79,9 @@ enum status local_spawn(const struct local *l, const struct local_daemon *d,
 /* Sends SIGNAL and waits until the process is gone; ST_TIMEOUT otherwise. */
 enum status local_end(const struct local *l, const struct local_daemon *d,
                       int signal, int timeout_ms) MUST_CHECK;
+/* Puts TEXT in place of PATH's contents, mode 0600, durably. */
+enum status local_write_file(const char *path, struct slice text,
+                             struct err *err) MUST_CHECK;
 /* Last line of D's log, into OUT. */
 void local_last_log(const struct local *l, const struct local_daemon *d,
                     char *out, size_t size);
@@ -91,6 +97,12 @@ enum status local_wait_ready(const struct local *l, int timeout_ms,
                              struct err *err) MUST_CHECK;
 /* HTTP status of D's /readyz; 0 if it does not answer. */
 int local_readiness(const struct local_daemon *d);
+
+/* ---- local_tls_io.c ---- */
+
+/* Makes key and certificate, unless both are there. */
+enum status local_make_certificate(const struct local *l,
+                                   struct err *err) MUST_CHECK;
 
 /* ---- local_accounts.c ---- */
 

@@ -4,7 +4,8 @@ libadmin_a_SOURCES = \
     admin/local_accounts.c \
     admin/local_layout.c \
     admin/local_process_io.c \
-    admin/local_ready_io.c
+    admin/local_ready_io.c \
+    admin/local_tls_io.c
 
 # pennctl.
 libadmin_a_SOURCES += \
@@ -22,4 +23,5 @@ libadmin_a_SOURCES += \
 bin_PROGRAMS += pennctl
 pennctl_SOURCES = admin/pennctl.c
 pennctl_LDADD = libadmin.a libcloud.a libkv.a libcommon.a $(UV_LIBS) \
-    $(SODIUM_LIBS) $(XXHASH_LIBS) $(CJSON_LIBS) $(GMIME_LIBS) $(CURL_LIBS)
+    $(SODIUM_LIBS) $(XXHASH_LIBS) $(CJSON_LIBS) $(GMIME_LIBS) $(CURL_LIBS) \
+    $(GNUTLS_LIBS)

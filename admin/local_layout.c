@@ -88,6 +88,9 @@ static void put_daemon(const struct local *l, unsigned number,
         buf_printf(out, "data_dir = %s/data/%s\n", l->dir, d->name);
     } else if (strcmp(d->kind, "gateway") == 0) {
         buf_printf(out, "http_listen = 127.0.0.1:%u\n", b + 100 + n);
+        buf_printf(out, "https_listen = 127.0.0.1:%u\n", b + 105 + n);
+        buf_printf(out, "certificate = %s/tls/cert.pem\n", l->dir);
+        buf_printf(out, "private_key = %s/tls/key.pem\n", l->dir);
         buf_printf(out, "smtp_listen = 127.0.0.1:%u\n", b + 101 + n);
         buf_printf(out, "proxy_protocol = yes\n");
         buf_printf(out, "hostname = mail.penncloud.test\n");
@@ -95,6 +98,7 @@ static void put_daemon(const struct local *l, unsigned number,
         buf_printf(out, "web_dir = %s\n", l->webdir);
     } else {
         buf_printf(out, "http_listen = 127.0.0.1:%u\n", b + 80);
+        buf_printf(out, "https_listen = 127.0.0.1:%u\n", b + 443);
         buf_printf(out, "smtp_listen = 127.0.0.1:%u\n", b + 25);
     }
 }

@@ -48,8 +48,8 @@ static bool read_text(const char *path, struct buf *out)
     return n == 0;
 }
 
-static enum status write_text(const char *path, struct slice text,
-                              struct err *err)
+enum status local_write_file(const char *path, struct slice text,
+                             struct err *err)
 {
     char temporary[PATH_SIZE + 8];
     (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
@@ -95,9 +95,9 @@ static enum status take_lock(const struct local *l, int *lock, struct err *err)
 
 static enum status make_folders(const struct local *l, struct err *err)
 {
-    static const char *const names[] = {"", "run", "log", "data"};
+    static const char *const names[] = {"", "run", "log", "data", "tls"};
     enum status s = ST_OK;
-    for (size_t i = 0; i < 4 && s == ST_OK; i++) {
+    for (size_t i = 0; i < 5 && s == ST_OK; i++) {
         char path[PATH_SIZE];
         path_of(l, names[i], "", "", path);
         s = make_folder(path, err);
@@ -124,7 +124,7 @@ static enum status make_files(struct local *l, struct err *err)
     if (s == ST_OK) {
         local_list_daemons(l);
         local_write_config(l, &text);
-        s = write_text(conf, buf_slice(&text), err);
+        s = local_write_file(conf, buf_slice(&text), err);
     }
     buf_free(&text);
     return s;
@@ -191,7 +191,7 @@ enum status local_prepare(struct local *l, const struct local_shape *asked,
     if (s == ST_OK) {
         s = settle_shape(l, asked, make, err);
     }
-    return s;
+    return s == ST_OK && make ? local_make_certificate(l, err) : s;
 }
 
 /* ---- processes ---- */
@@ -299,7 +299,7 @@ enum status local_spawn(const struct local *l, const struct local_daemon *d,
                        strerror(why));
     }
     int len = snprintf(pid_text, sizeof(pid_text), "%d\n", (int)pid);
-    return write_text(pid_path, slice_make(pid_text, (size_t)len), err);
+    return local_write_file(pid_path, slice_make(pid_text, (size_t)len), err);
 }
 
 enum status local_end(const struct local *l, const struct local_daemon *d,

@@ -27,7 +27,7 @@ TESTS += unit_kv_io
 
 # pennctl.
 ADMIN_UNIT_LIBS = libadmin.a libcloud.a $(KV_UNIT_LIBS) $(CJSON_LIBS) \
-    $(GMIME_LIBS) $(CURL_LIBS)
+    $(GMIME_LIBS) $(CURL_LIBS) $(GNUTLS_LIBS)
 
 check_PROGRAMS += unit_admin
 unit_admin_SOURCES = tests/unit/test_admin.c
