@@ -65,11 +65,13 @@ export function plural(n, one, many = one + "s") {
   return `${n} ${n === 1 ? one : many}`;
 }
 
-// Splits text into {text} and {text, href}: only http and https are links.
-export function links(text) {
+// Splits text into {text} and {text, href}: only http and https are links, and
+// no more than BUDGET.links of them.
+export function links(text, budget) {
   const parts = [];
   let at = 0;
   for (const m of text.matchAll(/\bhttps?:\/\/[^\s<>"'`]+[^\s<>"'`.,;:!?)\]}]/gi)) {
+    if (budget.links-- <= 0) break;
     if (m.index > at) parts.push({ text: text.slice(at, m.index) });
     parts.push({ text: m[0], href: m[0] });
     at = m.index + m[0].length;

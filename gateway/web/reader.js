@@ -109,19 +109,21 @@ class Reader {
       h("time", { class: "message-date", datetime: m.date ?? m.received ?? "", title: longDate(m.date ?? m.received) }, shortDate(m.date ?? m.received)));
   }
 
+  // Paragraphs of what is quoted and what is not. A hostile text changes at
+  // each line, half a million times: past a bound it is shown as one.
   plain(text) {
     const node = h("div", { class: "message-text" });
-    let quote = null;
-    for (const line of text.split("\n")) {
-      const isQuote = line.startsWith(">");
-      if (isQuote && !quote) {
-        quote = h("div", { class: "quote" });
-        node.append(quote);
-      }
-      if (!isQuote) quote = null;
-      const parts = links(line).map((p) => p.href
+    const lines = text.split("\n");
+    const budget = { links: 2000 };
+    for (let at = 0, blocks = 1; at < lines.length; blocks++) {
+      const quoted = lines[at].startsWith(">");
+      let end = at + 1;
+      while (end < lines.length && (blocks === 1000 || lines[end].startsWith(">") === quoted)) end++;
+      const parts = links(lines.slice(at, end).join("\n"), budget).map((p) => p.href
         ? h("a", { href: p.href, target: "_blank", rel: "noopener noreferrer" }, p.text) : p.text);
-      (quote ?? node).append(h("p", {}, ...(parts.length ? parts : ["\u200b"])));
+      // A last line that is empty has no height by itself.
+      node.append(h("p", { class: quoted ? "quote" : null }, parts, lines[end - 1] === "" && "\u200b"));
+      at = end;
     }
     return node;
   }

@@ -300,6 +300,24 @@ await test("a new password ends the other sessions", async () => {
 
 // ---- hostile mail ----
 
+// A megabyte in the shortest of lines and quotes, and one of links: either
+// could make hundreds of thousands of nodes.
+await test("a mail of endless lines opens", async () => {
+  const page = await open();
+  await logIn(page, bob);
+  for (const [subject, text] of [["endless lines", ">\nx\n".repeat(200000)], ["endless links", "http://a.test ".repeat(60000)]]) {
+    await gateway.deliver(bob.name, mail({ subject, text }));
+    const began = Date.now();
+    await row(page, subject).locator(".row-link").click();
+    await until("the text", async () => (await page.textContent(".message-subject").catch(() => "")) === subject);
+    const nodes = await page.locator(".message-text *").count();
+    check(nodes > 500 && nodes < 5000, `${nodes} nodes`);
+    console.log(`     ${subject}: ${Date.now() - began} ms`);
+  }
+  await page.context().close();
+  quiet();
+});
+
 await test("the trap works", async () => {
   const page = await browser.newPage();
   await page.setContent('<img src="http://evil.test/control.png">');
