@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import expect, run, wait_for  # noqa: E402
+from penn import expect, get, run, wait_for  # noqa: E402
 from store import SLOW, Store, program  # noqa: E402
 
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -215,6 +215,12 @@ def check_finds_damage():
         expect(time.monotonic() - began < 6 * SLOW, "check keeps its time")
 
 
+def commands(s, name):
+    """Commands that the storage process NAME has taken as primary."""
+    text = get(s.status_port(name), "/metrics")[1].decode()
+    return int(re.search(r"^penn_storage_commands_total (\d+)", text, re.M)[1])
+
+
 def bench_through_a_kill():
     with Store() as s:
         s.wait_whole()
@@ -222,8 +228,11 @@ def bench_through_a_kill():
             [program("pennctl"), "--config", s.conf, "--json", "bench", "kv",
              "--seconds", "5", "--clients", "8", "--keys", "100"],
             stdout=subprocess.PIPE, text=True)
-        time.sleep(2)  # load, for its own sake
-        s.kill(s.busiest())
+        busiest = s.busiest()
+        before = commands(s, busiest)
+        wait_for(lambda: commands(s, busiest) > before + 500, 5,
+                 "the load is under way")
+        s.kill(busiest)
         out, _ = bench.communicate(timeout=60 * SLOW)
         r = json.loads(out)
         expect(bench.returncode == DONE and r["operations"] > 50, f"{r}")

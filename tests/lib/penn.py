@@ -312,17 +312,22 @@ class Web:
             c.close()
 
     def call(self, method, path, body=None, seconds=60):
-        end = time.monotonic() + seconds
-        while True:
+        last = []
+
+        def answered():
             try:
-                code, text = self.once(method, path, body)
+                last[:] = self.once(method, path, body)
             except (OSError, http.client.HTTPException) as e:
-                code, text = 0, str(e).encode()
-            if 200 <= code < 300:
-                return json.loads(text) if text else {}
-            if code not in (0, 502, 503) or time.monotonic() > end:
-                raise Failure(f"{method} {path}: {code} {text[:300]!r}")
-            time.sleep(0.1)
+                last[:] = 0, str(e).encode()
+            return last[0] not in (0, 502, 503)
+
+        try:
+            wait_for(answered, seconds, "an answer", pause=0.1)
+        except Failure:
+            pass
+        code, text = last
+        expect(200 <= code < 300, f"{method} {path}: {code} {text[:300]!r}")
+        return json.loads(text) if text else {}
 
     def folder_id(self, role="inbox"):
         folders = self.call("GET", "/api/mail/folders")

@@ -4,9 +4,12 @@
  */
 #include <check.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -326,16 +329,16 @@ static bool hears(int fd, const char *word, int ms)
     size_t len = 0;
     int64_t until = now_ms() + ms;
     while (now_ms() < until && len < sizeof(text) - 1) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, (int)(until - now_ms())) <= 0)
+            continue;
         ssize_t n = recv(fd, text + len, sizeof(text) - 1 - len, MSG_DONTWAIT);
-        if (n == 0)
+        if (n <= 0)
             return false;
-        if (n > 0)
-            len += (size_t)n;
+        len += (size_t)n;
         text[len] = '\0';
         if (strstr(text, word) != NULL)
             return true;
-        struct timespec pause = {0, 5000000};
-        nanosleep(&pause, NULL);
     }
     return false;
 }
@@ -375,10 +378,8 @@ START_TEST(streams_are_bounded_and_given_back)
     for (int i = 0; i < LIMIT_HTTP_USER_STREAMS; i++)
         close(fds[i]);
     int64_t until = now_ms() + 15000;
-    while (http_events_count(web.events) > 0 && now_ms() < until) {
-        struct timespec pause = {0, 20000000};
-        nanosleep(&pause, NULL);
-    }
+    while (http_events_count(web.events) > 0 && now_ms() < until)
+        poll(NULL, 0, 1);
     ck_assert_uint_eq(http_events_count(web.events), 0);
     int fd = open_stream(&b);
     close(fd);
@@ -405,9 +406,11 @@ static int dial_proxied(size_t piece)
     for (size_t at = 0; at < head.len; at += piece) {
         size_t len = head.len - at < piece ? head.len - at : piece;
         web_write(fd, (const char *)head.data + at, len);
-        struct timespec pause = {0, 1000000};
-        if (piece < head.len)
-            nanosleep(&pause, NULL);
+        /* The next goes out when the server's kernel has this one. */
+        int unsent = 1;
+        while (unsent > 0)
+            ck_assert_int_eq(ioctl(fd, TIOCOUTQ, &unsent), 0);
+        sched_yield();
     }
     buf_free(&head);
     return fd;
