@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -691,6 +692,64 @@ def logout_ends_the_session():
     expect(shared.web("alice").once("GET", "/api/me")[0] == 200, "the other")
 
 
+def new_password_ends_sessions():
+    """On every gateway at once, but for the one that comes with it."""
+    c, name = shared.get(), f"carol{os.getpid()}"
+    first = {"username": name, "password": "first password"}
+    code, headers, text = request(c.http, "POST", "/api/signup", None, first)
+    expect(code == 201, f"sign up: {code} {text}")
+    stolen = {"Cookie": headers["set-cookie"].split(";")[0]}
+    web = Web(c.http, name, first["password"])
+    for _ in range(4):
+        expect(request(c.http, "GET", "/api/me", stolen)[0] == 200, "both")
+    code, text = web.once("POST", "/api/me/password", {
+        "old_password": "wrong password", "new_password": "second password"})
+    expect(code == 403, f"the old one is needed: {code} {text}")
+    before = {"Cookie": web.cookie}
+    code, text = web.once("POST", "/api/me/password", {
+        "old_password": first["password"], "new_password": "second password"})
+    expect(code == 200, f"change: {code} {text}")
+    for cookie in (stolen, before):
+        for _ in range(4):
+            code, _, text = request(c.http, "GET", "/api/me", cookie)
+            expect(code == 401, f"an old session: {code} {text}")
+    expect(web.once("GET", "/api/me")[0] == 200, "the new session")
+    code, _, _ = request(c.http, "POST", "/api/login", None, first)
+    expect(code == 401, f"the old password: {code}")
+
+
+def https():
+    """The same by TLS through the balancer, with the certificate that up has
+    made: named rightly, private, and kept by a second up."""
+    c = shared.get()
+    cert, key = (os.path.join(c.dir, "tls", n) for n in ("cert.pem", "key.pem"))
+    expect(os.stat(key).st_mode & 0o777 == 0o600, "the key is its owner's")
+    made = open(cert).read()
+    for host in ("127.0.0.1", "localhost"):
+        tls = ssl.create_default_context(cafile=cert)
+        h = http.client.HTTPSConnection(host, c.base + 443, timeout=60,
+                                        context=tls)
+        h.request("POST", "/api/login", json.dumps(
+            {"username": "alice", "password": c.password()}),
+            {"Origin": f"https://{host}:{c.base + 443}"})
+        r = h.getresponse()
+        expect(r.status == 200, f"login: {r.status} {r.read()}")
+        expect("; Secure" in r.headers["Set-Cookie"], r.headers["Set-Cookie"])
+        expect(r.headers["Strict-Transport-Security"], "no way back")
+        r.read()
+        h.request("GET", "/")
+        expect(b"<title>PennCloud" in h.getresponse().read(), "the page")
+        h.close()
+    # The client's own address, not the balancer's, is seen behind TLS too.
+    log = "".join(open(os.path.join(c.dir, "log", f"gateway-{i}.log")).read()
+                  for i in (1, 2))
+    expect(re.search(r"logged-in user=\"?alice\"? address=127\.0\.0\.1", log),
+           "the login is logged")
+    expect(request(c.http, "GET", "/")[0] == 200, "plain HTTP goes on")
+    c.up()
+    expect(open(cert).read() == made, "a second up keeps the certificate")
+
+
 def forged_requests():
     c, alice = shared.get(), shared.web("alice")
     other = Web(c.http, "alice", c.password())
@@ -772,8 +831,13 @@ def degraded():
             expect(fetch(web, "/api/mail/folders")[0] == 200, "reading")
             took = [f.result() for f in (late, fresh, send)]
         begun.close()
+        begun = Smtp(c.smtp)
+        begun.hello()
         c.pennctl("local", "stop", "storage-3")
-        took.append(unavailable(web, "GET", "/api/mail/folders"))
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            many = pool.submit(put_off_each, begun)
+            took.append(unavailable(web, "GET", "/api/mail/folders"))
+            expect(many.result() < 20, f"five recipients: {many.result():.0f} s")
         for name in ("storage-1", "storage-2", "storage-3"):
             c.start(name)
         began = time.monotonic()
@@ -798,6 +862,20 @@ def put_off(send):
     took = time.monotonic() - began
     expect(took < 25, f"{took:.0f} s: clients give up after 30")
     return took
+
+
+def put_off_each(session):
+    """Five recipients with nothing to ask: who has waited for one need not
+    wait as long for each."""
+    began = time.monotonic()
+    session.send(b"MAIL FROM:<bob@example.org>\r\n"
+                 + f"RCPT TO:<{ALICE}>\r\n".encode() * 5)
+    expect(session.reply()[0] == 250, "MAIL")
+    for _ in range(5):
+        code, lines = session.reply()
+        expect(code == 451 and lines[0].startswith("4.3.0"), f"{code} {lines}")
+    session.close()
+    return time.monotonic() - began
 
 
 def unavailable(web, method, path, body=None):
@@ -827,7 +905,8 @@ if __name__ == "__main__":
             pipelining, size_announced, size_largest, large_to_several,
             broken_off, lines_and_hops, corpus_round_trip, odd_bytes,
             smuggling, compose_user_to_user, compose_largest, compose_refusals,
-            bcc_is_hidden, actions, logout_ends_the_session, forged_requests,
+            bcc_is_hidden, actions, logout_ends_the_session,
+            new_password_ends_sessions, https, forged_requests,
             the_store_is_sound, sessions_survive_gateways, degraded)
     finally:
         shared.close()
