@@ -113,7 +113,8 @@ static void read_disposition(struct message *m, const struct mime_node *n,
 {
     const char *name = type_name;
     struct arena arena = {0};
-    const char *value = mime_field(n->head, "Content-Disposition", 0, &arena);
+    const char *value =
+        mime_typed_field(&m->tree, n->head, "Content-Disposition", &arena);
     GMimeContentDisposition *d = NULL;
     if (value != NULL)
         d = g_mime_content_disposition_parse(NULL, value);
@@ -166,7 +167,8 @@ static void read_part(struct message *m, size_t i)
     p->type = n->type;
     p->encoded = n->body.len;
     struct arena arena = {0};
-    const char *value = mime_field(n->head, "Content-Type", 0, &arena);
+    const char *value =
+        mime_typed_field(&m->tree, n->head, "Content-Type", &arena);
     GMimeContentType *ct =
         value != NULL ? g_mime_content_type_parse(NULL, value) : NULL;
     const char *name = NULL;

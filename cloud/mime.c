@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #define BOUNDARY_MAX 250
+#define TYPE_MAX 250 /* of a type, or disposition, without parameters */
 
 struct open_multipart {
     size_t node;
@@ -74,8 +75,8 @@ static void append_text(struct buf *b, struct slice line)
 }
 
 /* The field's value from LINE on; AT is behind LINE. */
-static const char *unfold(struct slice head, size_t at, struct slice line,
-                          struct arena *arena)
+static char *unfold(struct slice head, size_t at, struct slice line,
+                    struct arena *arena)
 {
     struct buf value = {0};
     const uint8_t *colon = memchr(line.data, ':', line.len);
@@ -96,8 +97,8 @@ static const char *unfold(struct slice head, size_t at, struct slice line,
     return text;
 }
 
-const char *mime_field(struct slice head, const char *name, unsigned n,
-                       struct arena *arena)
+static char *find_field(struct slice head, const char *name, unsigned n,
+                        struct arena *arena)
 {
     if (head.len > LIMIT_MESSAGE_HEADER)
         head.len = LIMIT_MESSAGE_HEADER;
@@ -109,6 +110,27 @@ const char *mime_field(struct slice head, const char *name, unsigned n,
             return unfold(head, at, line, arena);
     }
     return NULL;
+}
+
+const char *mime_field(struct slice head, const char *name, unsigned n,
+                       struct arena *arena)
+{
+    return find_field(head, name, n, arena);
+}
+
+const char *mime_typed_field(struct mime_tree *t, struct slice head,
+                             const char *name, struct arena *arena)
+{
+    char *value = find_field(head, name, 0, arena);
+    size_t len = value != NULL ? strlen(value) : 0;
+    if (len > LIMIT_MIME_PARAMETERS - t->typed) {
+        t->truncated = true;
+        len = strcspn(value, ";");
+        value[len < TYPE_MAX ? len : TYPE_MAX] = '\0';
+        return value;
+    }
+    t->typed += len;
+    return value;
 }
 
 /* ---- nodes ---- */
@@ -198,7 +220,8 @@ static void end_head(struct scanner *s, size_t head_end, size_t body)
     n->body = slice_make(s->raw.data + body, 0);
     s->in_head = false;
     struct arena arena = {0};
-    const char *value = mime_field(n->head, "Content-Type", 0, &arena);
+    const char *value =
+        mime_typed_field(s->tree, n->head, "Content-Type", &arena);
     if (value == NULL)
         return;
     GMimeContentType *ct = g_mime_content_type_parse(NULL, value);

@@ -30,7 +30,8 @@ struct mime_node {
 struct mime_tree {
     struct mime_node *nodes; /* in order of appearance; the root first */
     size_t count;
-    bool truncated; /* LIMIT_MIME_DEPTH or LIMIT_MIME_PARTS was met */
+    bool truncated; /* a LIMIT_MIME_... was met */
+    size_t typed;   /* bytes that mime_typed_field() has given */
     struct arena arena;
 };
 
@@ -43,6 +44,12 @@ void mime_tree_free(struct mime_tree *t);
  * at. */
 const char *mime_field(struct slice head, const char *name, unsigned n,
                        struct arena *arena);
+
+/* The same for Content-Type and -Disposition, which are dear to parse: once a
+ * message's have LIMIT_MIME_PARAMETERS bytes in all, without parameters, and
+ * T is marked truncated. */
+const char *mime_typed_field(struct mime_tree *t, struct slice head,
+                             const char *name, struct arena *arena);
 
 /* The next line of S from *AT on, without its end; false at the end. *AT
  * moves behind it. */

@@ -89,6 +89,7 @@
 #define LIMIT_MESSAGE_FIELD KIB(64)      /* one unfolded header field */
 #define LIMIT_MIME_DEPTH 50              /* nesting of parts */
 #define LIMIT_MIME_PARTS 1000            /* leaves and containers */
+#define LIMIT_MIME_PARAMETERS MIB(2)     /* of all parts' types, parsed */
 #define LIMIT_MIME_HOPS 100              /* Received fields (RFC 5321 6.3) */
 #define LIMIT_QUOTA_DEFAULT (10ll << 30) /* bytes of a new account */
 #define LIMIT_FOLDERS 500                /* of one mailbox */

@@ -340,6 +340,35 @@ static void look_alikes(struct buf *raw)
     fill(raw, "\n", "--aaaaaaaaaaaa99\n");
 }
 
+/* As many parts as fit, each with a field as long as one may be. */
+static void heavy_heads(struct buf *raw, const char *field, const char *unit)
+{
+    size_t n = strlen(unit);
+    buf_put_text(raw, "Content-Type: multipart/mixed; boundary=b\n\n");
+    while (raw->len + LIMIT_MESSAGE_FIELD + 100 < LIMIT_MESSAGE) {
+        buf_put_text(raw, "--b\n");
+        buf_put_text(raw, field);
+        for (size_t at = 0; at + n <= LIMIT_MESSAGE_FIELD; at += n)
+            buf_put(raw, unit, n);
+        buf_put_text(raw, "\n\n");
+    }
+}
+
+static const char *const heads[][2] = {
+    {"Content-Type: text/plain", "; a=b"},
+    {"Content-Type: text/plain; ", "a*0*=x; "},
+    {"Content-Type: text/plain; name=\"", "=?utf-8?q?a?= "},
+    {"Content-Type: text/plain; charset=\"", "\\\""},
+    {"Content-Type: ", "(((("},
+    {"Content-Disposition: attachment; filename", "*0*=utf-8''%41; x"},
+    {"Content-Disposition: attachment", "; filename=\"\""},
+    {"Content-Transfer-Encoding: ", "x"},
+    {"Content-ID: ", "<a@b> "},
+    {"Content-ID: ", "(((("},
+    {"Content-ID: <", "\"\"."},
+};
+#define HEADS ((int)(sizeof heads / sizeof *heads))
+
 static void make_bomb(int kind, struct buf *raw)
 {
     static const char *const simple[][2] = {
@@ -367,16 +396,29 @@ static void make_bomb(int kind, struct buf *raw)
         {"Content-Type: text/html\n\n", "<!--"},
         {"Content-Type: text/plain; charset=iso-2022-jp\n\n", "\x1b$B\x80"},
         {"Content-Type: text/plain; charset=utf-8\n\n", "\xff"},
+        {"From: ", "<<<<"},
+        {"From: ", "a@[1.2."},
+        {"From: ", "=?utf-8?b?4?= <a@b>;:"},
+        {"Reply-To: ", "a;b;"},
+        {"Date: ", "1 Jan "},
+        {"Date: ", "(1"},
+        {"Message-ID: <", "a.\"\"."},
+        {"In-Reply-To: ", "((a@b"},
+        {"Subject: =?utf-8?b?", "=4A"},
+        {"Subject: ", "=?iso-2022-jp?b?GyRC?="},
     };
     const int simple_count = (int)(sizeof simple / sizeof *simple);
     if (kind < simple_count)
         fill(raw, simple[kind][0], simple[kind][1]);
-    else if (kind == simple_count)
+    else if (kind < simple_count + HEADS)
+        heavy_heads(raw, heads[kind - simple_count][0],
+                    heads[kind - simple_count][1]);
+    else if (kind == simple_count + HEADS)
         nested_units(raw, "Content-Type: multipart/mixed; boundary=b");
     else
         look_alikes(raw);
 }
-#define BOMBS 25
+#define BOMBS (35 + HEADS)
 
 static double seconds(void)
 {
