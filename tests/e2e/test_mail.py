@@ -20,7 +20,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 sys.path.insert(0, os.path.dirname(__file__))
-from penn import (SRC, Cluster, Web, expect, run,  # noqa: E402
+from penn import (SRC, Cluster, Web, expect, get, run,  # noqa: E402
                   wait_for)
 from smtp_client import Smtp, deliver  # noqa: E402
 
@@ -821,6 +821,11 @@ def degraded():
         begun.want(354, "DATA")
         for name in ("storage-1", "storage-2"):
             c.pennctl("local", "stop", name)
+        # A write that the last one took before it knew would be unknown, and
+        # so would one that a gateway sent into a connection just broken.
+        wait_for(lambda: takes_no_writes(c, "storage-3"), 10, "read only")
+        for _ in range(6):
+            expect(fetch(web, "/api/mail/folders")[0] == 200, "reading")
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             late = pool.submit(put_off, lambda: begun.cmd(
                 message("begun before") + b"."))
@@ -853,6 +858,13 @@ def degraded():
         print(f"  451 after {took[0]:.1f} s (in DATA), {took[1]:.1f} s "
               f"(fresh); 503 after {took[2]:.1f} s (send), {took[3]:.1f} s "
               f"(read, all stopped); retried within {back:.1f} s")
+
+
+def takes_no_writes(c, name):
+    """It leads all tablets, and none of them is open for writing."""
+    text = get(c.status_port(name), "/metrics")[1].decode()
+    found = dict(re.findall(r"^penn_storage_(\w+) (\d+)$", text, re.M))
+    return found["open"] == "0" and found["readonly"] == found["tablets"]
 
 
 def put_off(send):
