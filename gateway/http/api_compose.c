@@ -23,6 +23,11 @@
 #define SUBJECT_MAX 900
 #define ADDRESSES_MAX KIB(32)
 #define FILES_MAX 50
+/* What a store that is slow, but not away, writes at least; and how much
+ * longer than other calls a send may take: well below what our own pages wait
+ * (web/api.js). */
+#define WRITE_BYTES_PER_MS KIB(2)
+#define WRITE_MORE_MS 90000
 
 /* A mail as it came in, and what becomes of it. */
 struct writing {
@@ -352,6 +357,13 @@ static void make_head(struct writing *w, struct buf *out)
                w->from, cloud_main_domain(w->call->op.cloud), date);
 }
 
+/* A large mail to many is a lot to write. */
+static void give_time(struct writing *w, size_t copies)
+{
+    uint64_t ms = (uint64_t)w->raw.len * copies / WRITE_BYTES_PER_MS;
+    w->call->op.deadline_ms += ms < WRITE_MORE_MS ? (int64_t)ms : WRITE_MORE_MS;
+}
+
 /* The writer's copy, alone. */
 static enum status deliver_own(struct writing *w, const char *folder,
                                char uid[ULID_SIZE])
@@ -429,6 +441,7 @@ static void send_mail(struct writing *w)
     struct buf head = {.max = KIB(4)};
     char copy[ULID_SIZE] = "";
     build(w);
+    give_time(w, w->to_count + 1);
     make_head(w, &head);
     enum status s = w->raw.len > LIMIT_MESSAGE
                         ? ST_TOO_LARGE
@@ -458,6 +471,7 @@ static void keep_draft(struct writing *w)
 {
     char uid[ULID_SIZE] = "";
     build(w);
+    give_time(w, 1);
     enum status s = deliver_own(w, "drafts", uid);
     if (s != ST_OK) {
         http_call_fail(w->call, s);

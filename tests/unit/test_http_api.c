@@ -678,6 +678,28 @@ START_TEST(a_silent_store_is_told)
 }
 END_TEST
 
+/* A large mail has as much longer as there is more to write. The store takes
+ * chunks again after nearly seven seconds; small calls have five. */
+START_TEST(a_large_send_has_its_time)
+{
+    struct buf json = {0};
+    struct reply r;
+    buf_put_text(&json, "{\"to\":\"alice@penncloud.test\",\"attachments\":[{"
+                        "\"name\":\"a\",\"data\":\"");
+    for (size_t size = _i == 0 ? KIB(64) : MIB(6); json.len < size;)
+        buf_put_text(&json, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    buf_put_text(&json, "\"}]}");
+    local_kv_fail_only(web.f.kv, "alice:mail:");
+    local_kv_fail(web.f.kv, 0, 38, LOCAL_UNREACHABLE);
+    browser_call(&demo, "POST", "/api/mail/messages", buf_cstr(&json), &r);
+    ck_assert(local_kv_failed(web.f.kv));
+    ck_assert_int_eq(r.status, _i == 0 ? 503 : 201);
+    reply_free(&r);
+    buf_free(&json);
+    local_kv_fail(web.f.kv, 0, 0, LOCAL_NONE);
+}
+END_TEST
+
 /* Each call of a send fails once, in each way: afterwards the mail is there
  * once or not at all, as the answer said. */
 START_TEST(a_send_is_done_once_or_not)
@@ -812,6 +834,7 @@ int main(void)
     tcase_add_test(t, drafts_stay_in_their_thread);
     tcase_add_loop_test(t, bad_actions_are_refused, 0, COUNT(bad_actions));
     tcase_add_test(t, a_silent_store_is_told);
+    tcase_add_loop_test(t, a_large_send_has_its_time, 0, 2);
     tcase_add_loop_test(t, a_send_is_done_once_or_not, 0, 3);
     tcase_add_test(t, description_is_true);
     suite_add_tcase(s, t);
