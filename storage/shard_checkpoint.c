@@ -4,12 +4,18 @@
  * checkpointed, one at a time; once the file is published the tablet needs
  * only what came after it.
  *
+ * By the time the log has grown by its limit, each tablet that was written has
+ * been checkpointed once, so all of the data may have been. The limit is
+ * therefore never below a quarter of the data: for each byte in the log at
+ * most about four go into checkpoints, however much there is.
+ *
  * One that fails, as on a full disk, is tried again after a second: the log
  * grows meanwhile as long as it can, and reads and other tablets go on.
  */
 #include "storage/shard_impl.h"
 
 #define RETRY_US 1000000
+#define LOG_SHARE 4 /* of the data, the log may always be this part */
 
 static void release(struct shard *s, struct tablet *t)
 {
@@ -140,6 +146,28 @@ static bool release_idle(struct shard *s, struct tablet *t, uint64_t before)
     return !wal_oldest_tablet(s->wal, &id, &position) || position > before;
 }
 
+static uint64_t data_bytes(const struct shard *s)
+{
+    uint64_t data = 0;
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        struct state_counts n;
+        state_count(replica_state(s->tablets[i]->core), &n);
+        data += n.bytes;
+    }
+    return data;
+}
+
+/* The data is counted again only when the log has grown by what was allowed
+ * when it was last counted. */
+static bool log_too_long(struct shard *s)
+{
+    uint64_t size = wal_size(s->wal);
+    if (size > s->log_limit && size > s->log_allowed) {
+        s->log_allowed = data_bytes(s) / LOG_SHARE;
+    }
+    return size > s->log_limit && size > s->log_allowed;
+}
+
 /* The tablet that needs the oldest position may have nothing for a new
  * checkpoint: what it needs is a note of a commit that its checkpoint has, or
  * stood in the log when the process started. Then it needs it no more; else
@@ -148,8 +176,7 @@ void checkpoint_consider(struct shard *s)
 {
     uint32_t id;
     uint64_t position;
-    while (!s->fatal && !s->checkpoint_waits &&
-           wal_size(s->wal) > s->log_limit &&
+    while (!s->fatal && !s->checkpoint_waits && log_too_long(s) &&
            wal_oldest_tablet(s->wal, &id, &position)) {
         struct tablet *t = shard_tablet(s, id);
         if (t == NULL) {

@@ -104,6 +104,7 @@ struct shard {
 
     struct wal *wal;
     uint64_t log_limit;
+    uint64_t log_allowed; /* for the data, when it was last counted */
     /* After a checkpoint that failed: when there may be another. */
     struct env_timer checkpoint_timer;
     bool checkpoint_waits;

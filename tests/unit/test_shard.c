@@ -6,6 +6,7 @@
 #include "tests/sim/sim_env.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,6 +190,33 @@ START_TEST(a_tablet_idle_since_the_start_does_not_keep_the_log)
 }
 END_TEST
 
+/* So that what checkpoints cost for each byte written does not grow with the
+ * data. */
+START_TEST(much_data_much_log)
+{
+    static uint8_t value[KIB(64)];
+    uint64_t most = 0, data = 64 * sizeof(value);
+    struct state *state = state_new();
+    for (uint32_t i = 0; i < 64; i++) {
+        char row[8];
+        snprintf(row, sizeof(row), "%03u", i);
+        struct cell cell = {.partition = slice_of("p"),
+                            .row = slice_of(row),
+                            .value = slice_make(value, sizeof(value))};
+        ck_assert_int_eq(state_load_cell(state, &cell), ST_OK);
+    }
+    (void)shard_add_tablet(b.s, 1, state);
+    struct tablet *t = follow(2);
+    for (int i = 0; i < 20; i++) {
+        fill(t, 30);
+        uint64_t size = wal_size(b.s->wal);
+        most = size > most ? size : most;
+    }
+    ck_assert_uint_gt(most, data / 4 - KIB(150)); /* what a round writes */
+    ck_assert_uint_le(most, data / 4 + 2 * SEGMENT);
+}
+END_TEST
+
 START_TEST(damage_outlives_restarts)
 {
     struct tablet *t = follow(1);
@@ -218,6 +246,7 @@ int main(void)
     tcase_add_checked_fixture(c, begin, end);
     tcase_add_test(c, an_idle_tablet_does_not_keep_the_log);
     tcase_add_test(c, a_tablet_idle_since_the_start_does_not_keep_the_log);
+    tcase_add_test(c, much_data_much_log);
     tcase_add_test(c, damage_outlives_restarts);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
