@@ -298,7 +298,8 @@ void kv_op_expire(struct kv_op *op, enum status reason)
 /* A check without an answer: ask for the map; from the second one on send
  * again, on a connection that may have been opened anew meanwhile. Checks
  * are twice as far apart each time: an unbroken connection to a slow primary
- * gains nothing from more copies. */
+ * gains nothing from more copies, and large ones make it slower still: on the
+ * same connection those are first repeated after more than five seconds. */
 static void on_quiet(struct kv_op *op)
 {
     op->p.quiet++;
@@ -307,11 +308,12 @@ static void on_quiet(struct kv_op *op)
         return;
     }
     kv_link_ask(op->p.core);
-    if (op->p.quiet > 1 || kv_route_conn(op) != op->p.conn) {
+    unsigned patience = op->bulk ? KV_BULK_PATIENCE : 1;
+    if (op->p.quiet > patience || kv_route_conn(op) != op->p.conn) {
         kv_op_advance(op);
         return;
     }
-    kv_op_arm(op, KV_ASK_US * 2);
+    kv_op_arm(op, (int64_t)KV_ASK_US << op->p.quiet);
 }
 
 static void on_timer(struct env_timer *timer)

@@ -17,6 +17,7 @@
 
 /* Times, in microseconds. */
 #define KV_ASK_US 200000          /* without an answer: ask for the map (R24) */
+#define KV_BULK_PATIENCE 4        /* so many asks before a large one again */
 #define KV_ASK_GAP_US 50000       /* least time between two asks */
 #define KV_BACKOFF_US 50000       /* most time between two tries (R24) */
 #define KV_LINK_BACKOFF_US 250000 /* the same, to coordinators */

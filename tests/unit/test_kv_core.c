@@ -819,6 +819,27 @@ START_TEST(large_goes_on_the_bulk_lane)
 }
 END_TEST
 
+/* A disk that takes a second for 4 MiB must not be given them twice. */
+START_TEST(large_is_not_sent_again_at_once)
+{
+    static struct job j;
+    uint8_t *big = calloc(1, LIMIT_VALUE);
+    introduce(1);
+    w->mode = WORLD_SILENT;
+    w->value = slice_make(big, LIMIT_VALUE);
+    uint32_t n = batches();
+    job_put(w, &j, 1, 20000);
+    world_run(w, 5000);
+    ck_assert_uint_eq(batches(), n + 1);
+    world_run(w, 4000);
+    ck_assert_uint_eq(batches(), n + 2);
+    world_result(batch(-1), ST_OK, 0);
+    world_run(w, 1);
+    ck_assert(j.done && j.op.status == ST_OK);
+    free(big);
+}
+END_TEST
+
 START_TEST(free_ends_everything)
 {
     static struct job sent, unsent, get;
@@ -901,6 +922,7 @@ static Suite *suite(void)
     tcase_add_test(t, works_on_without_coordinator);
     tcase_add_test(t, call_to_node);
     tcase_add_test(t, large_goes_on_the_bulk_lane);
+    tcase_add_test(t, large_is_not_sent_again_at_once);
     tcase_add_test(t, free_ends_everything);
     tcase_add_test(t, many_operations_share_a_connection);
     suite_add_tcase(s, t);
