@@ -36,7 +36,7 @@
 struct status_http {
     struct MHD_Daemon *mhd;
     struct log const *log;
-    const struct metrics *metrics;
+    struct metrics *metrics;
     void (*render)(void *ctx, struct buf *out);
     void *ctx;
     struct address address;

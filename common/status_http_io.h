@@ -26,7 +26,7 @@ struct status_http_options {
     const char *address; /* "host:port" */
     uv_loop_t *loop;
     const struct log *log;
-    const struct metrics *metrics;
+    struct metrics *metrics;
     /* Appends a JSON object; on the loop's thread. */
     void (*render)(void *ctx, struct buf *out);
     void *ctx;
