@@ -228,13 +228,42 @@ static void on_map(struct shard *s, const struct msg_map *m)
 
 /* ---- heartbeats ---- */
 
-static void send_heartbeat(struct shard *s)
+#define SERVICES 3
+
+/* Those that have an address; returns their number. */
+static uint32_t list_services(const struct shard *s, struct service *out)
 {
-    struct service services[] = {
+    const struct service all[SERVICES] = {
         {slice_of("rpc"), slice_of(s->o.advertise)},
         {slice_of("beacon"), slice_of(s->o.beacon_advertise)},
         {slice_of("status"), slice_of(s->o.status_address)},
     };
+    uint32_t count = 0;
+    for (size_t i = 0; i < SERVICES; i++) {
+        if (all[i].address.len > 0) {
+            out[count++] = all[i];
+        }
+    }
+    return count;
+}
+
+/* R18: the age of the oldest event that this shard has not begun. A heartbeat
+ * leaves from the shard's own loop, so while the shard stands still none does;
+ * silence says that. What can be said is how long it stood still until just
+ * now: the heartbeat's own timer is an event like the others, and how late it
+ * is called is how long it has waited. What came before it fell due, at most
+ * HEARTBEAT_US earlier, may have waited that much longer; what came after it,
+ * shorter. So this is too little by HEARTBEAT_US at most, and never too much.
+ */
+static uint32_t oldest_event_ms(struct shard *s)
+{
+    int64_t late_us = env_now_us(s->env) - s->heartbeat_due_us;
+    return late_us > 0 ? (uint32_t)(late_us / 1000) : 0;
+}
+
+static void send_heartbeat(struct shard *s)
+{
+    struct service services[SERVICES];
     struct tablet_report *reports = xcalloc(s->tablet_count, sizeof(*reports));
     struct msg_heartbeat m = {
         .node = {.node = s->store->node,
@@ -244,11 +273,12 @@ static void send_heartbeat(struct shard *s)
                  .incarnation = s->store->incarnation,
                  .name = slice_of(s->o.name),
                  .services = services,
-                 .services_count = 3},
+                 .services_count = list_services(s, services)},
         .stamp_us = env_now_us(s->env),
         .term = s->term,
         .map_version = s->map == NULL ? 0 : s->map->version,
         .oldest_sync_ms = (uint32_t)(wal_pending_age_us(s->wal) / 1000),
+        .oldest_event_ms = oldest_event_ms(s),
         .connections = s->client_count,
         .tablets = reports,
     };
@@ -259,13 +289,19 @@ static void send_heartbeat(struct shard *s)
     free(reports);
 }
 
+static void arm_heartbeat(struct shard *s)
+{
+    s->heartbeat_due_us = env_now_us(s->env) + HEARTBEAT_US;
+    env_timer_start(s->env, &s->heartbeat_timer, HEARTBEAT_US);
+}
+
 static void on_heartbeat_timer(struct env_timer *t)
 {
     struct shard *s = t->data;
-    env_timer_start(s->env, t, HEARTBEAT_US);
     if (s->coordinator_open && !s->fatal) {
         send_heartbeat(s);
     }
+    arm_heartbeat(s);
 }
 
 static void on_refused(struct shard *s, const struct msg_heartbeat_ack *m)
@@ -421,7 +457,7 @@ void cluster_start(struct shard *s)
     o.on_message = on_bulk_message;
     s->bulk = links_new(&o);
     env_timer_start(s->env, &s->coordinator_timer, 0);
-    env_timer_start(s->env, &s->heartbeat_timer, HEARTBEAT_US);
+    arm_heartbeat(s);
 }
 
 void cluster_free(struct shard *s)

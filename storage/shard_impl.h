@@ -142,6 +142,7 @@ struct shard {
     bool coordinator_open;
     uint32_t coordinator_turn;
     struct env_timer heartbeat_timer, coordinator_timer;
+    int64_t heartbeat_due_us;
     struct arena map_arena;
     struct msg_map *map; /* NULL: none yet */
     uint64_t term;

@@ -31,3 +31,8 @@ unit_hostile_LDADD = $(ENGINE_UNIT)
 TESTS += unit_hostile
 unit_forward_LDADD = $(ENGINE_UNIT)
 TESTS += unit_forward
+check_PROGRAMS += unit_heartbeat
+unit_heartbeat_SOURCES = tests/unit/test_heartbeat.c tests/unit/node_rig.c \
+    tests/unit/node_rig.h
+unit_heartbeat_LDADD = $(ENGINE_UNIT)
+TESTS += unit_heartbeat
