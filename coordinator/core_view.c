@@ -8,8 +8,15 @@
 
 /* ---- REPORTS ---- */
 
+/* Tablets of all nodes in one answer: twice what there can be, and no more
+ * than a frame takes, for a faulty node may report tablets that it has not. */
+#define REPORTED_MOST (2 * LIMIT_TABLETS * LIMIT_REPLICAS)
+_Static_assert(REPORTED_MOST * 64 + LIMIT_NODES * KIB(4) < LIMIT_FRAME,
+               "an answer fits a frame");
+
+/* LEFT counts down how many tablets there is room for. */
 static struct node_report report_of(struct core *c, const struct node *n,
-                                    struct arena *a)
+                                    struct arena *a, uint32_t *left)
 {
     const struct msg_map *map = core_map(c);
     struct node_report r = {.connections = n->connections};
@@ -22,8 +29,9 @@ static struct node_report report_of(struct core *c, const struct node *n,
     }
     if (n->slots != NULL) {
         r.tablets = arena_alloc(a, c->tablet_count * sizeof(*r.tablets));
-        for (uint32_t i = 0; i < c->tablet_count; i++) {
+        for (uint32_t i = 0; i<c->tablet_count && * left> 0; i++) {
             if (n->beats > 0 && n->slots[i].beat == n->beats) {
+                --*left;
                 r.tablets[r.tablets_count++] = n->slots[i].report;
             }
         }
@@ -36,13 +44,14 @@ void core_on_reports_ask(struct core *c, const struct core_event *ev,
 {
     struct arena a = {0};
     struct msg_reports m = {.term = c->term, .version = c->published};
+    uint32_t left = REPORTED_MOST;
     m.nodes = arena_alloc(&a, LIMIT_NODES * sizeof(*m.nodes));
     for (size_t i = 0; i < LIMIT_NODES; i++) {
         const struct node *n = &c->nodes[i];
         /* What is not durable yet is nobody's business (R1). */
         if (n->id != 0 && n->registered <= c->published &&
             (ev->u.reports_of == 0 || ev->u.reports_of == n->id)) {
-            m.nodes[m.nodes_count++] = report_of(c, n, &a);
+            m.nodes[m.nodes_count++] = report_of(c, n, &a, &left);
         }
     }
     size_t at = fx->frames.len;
@@ -139,6 +148,7 @@ void core_get_stats(const struct core *c, struct coordinator_stats *out)
     out->tablets = c->tablet_count;
     for (uint32_t i = 0; i < c->tablet_count; i++) {
         out->tablets_degraded +=
+            c->tablets[i].headless ||
             c->tablets[i].config.in_sync.count < c->replicas;
         out->tablets_headless += c->tablets[i].headless;
     }

@@ -30,3 +30,8 @@ check_PROGRAMS += unit_coordinator_shell
 unit_coordinator_shell_SOURCES = tests/unit/test_coordinator_shell.c
 unit_coordinator_shell_LDADD = libcoordinator.a libsim.a $(coordinator_libs)
 TESTS += unit_coordinator_shell
+
+check_PROGRAMS += unit_coordinator_hostile
+unit_coordinator_hostile_SOURCES = tests/unit/test_coordinator_hostile.c
+unit_coordinator_hostile_LDADD = $(coordinator_libs)
+TESTS += unit_coordinator_hostile

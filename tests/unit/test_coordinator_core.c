@@ -391,6 +391,24 @@ START_TEST(last_member_dies_and_nothing_changes)
 }
 END_TEST
 
+/* All went silent together: I is as large as ever, and of no use. */
+START_TEST(a_tablet_without_primary_is_degraded)
+{
+    struct coordinator_stats stats = {0};
+    one_tablet();
+    core_get_stats(r.core, &stats);
+    ck_assert_uint_eq(stats.tablets_degraded, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        r.nodes[i].mute = true;
+    }
+    rig_run(&r, 2 * RIG_S);
+    ASSERT_IN_SYNC(1, "1,2,3");
+    core_get_stats(r.core, &stats);
+    ck_assert_uint_eq(stats.tablets_headless, 1);
+    ck_assert_uint_eq(stats.tablets_degraded, 1);
+}
+END_TEST
+
 /* ---- R8 (b) and R9 ---- */
 
 static void down_to_one(void)
@@ -679,6 +697,7 @@ static void add_first(Suite *s)
     tcase_add_test(t, r14_restarted_short_one_counts_as_damaged);
     tcase_add_test(t, r8a_below_min_those_who_leave_are_eligible);
     tcase_add_test(t, last_member_dies_and_nothing_changes);
+    tcase_add_test(t, a_tablet_without_primary_is_degraded);
     suite_add_tcase(s, t);
     t = make_case("leases");
     tcase_add_test(t, r9_leases_below_min_insync_only);
