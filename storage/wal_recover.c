@@ -277,11 +277,13 @@ static enum status open_all(struct recovery *v, struct wal_segments *list)
 }
 
 /* Where a log goes on of which nothing is needed: behind all that ever was, as
- * positions are never used twice. */
+ * positions are never used twice. What is needed next may be the first record
+ * of a segment that never came to the disk: then this is that segment, with
+ * the same base, or its place would look like a hole later on. */
 static void first_tail(const struct recovery *v, struct wal_segment *tail)
 {
     uint64_t begin = v->w->begin_durable;
-    tail->base = (begin + WAL_BLOCK - 1) / WAL_BLOCK * WAL_BLOCK;
+    tail->base = begin == 0 ? 0 : (begin - 1) / WAL_BLOCK * WAL_BLOCK;
     for (size_t i = 0; i < v->found_count; i++) {
         const struct wal_header *h = &v->found[i].h;
         if (v->found[i].has_header) {

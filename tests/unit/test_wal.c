@@ -713,6 +713,35 @@ START_TEST(nested)
 }
 END_TEST
 
+/* All is released but what goes into the next segment, which does not come to
+ * the disk: nothing is lost by that. */
+START_TEST(released_at_a_segments_end)
+{
+    for (uint64_t seed = 1; seed < 300; seed++) {
+        struct bench *b = bench_new(seed);
+        opened(b);
+        while (wal_end(b->wal) < SEGMENT - KIB(10)) {
+            append(b, 1, 900);
+        }
+        run(b, SIM_S);
+        append(b, 1, KIB(12));
+        uint64_t needed = b->sent.at[b->sent.count - 1].position;
+        ck_assert_uint_gt(needed, SEGMENT);
+        while (b->synced < needed) { /* the seal */
+            run(b, 1);
+        }
+        wal_release(b->wal, 1, needed);
+        run(b, draw(b, 300));
+        for (int i = 0; i < 3; i++) {
+            crash(b, true);
+            opened(b);
+            check_replay(b, needed);
+        }
+        bench_free(b);
+    }
+}
+END_TEST
+
 /* ---- errors ---- */
 
 /* R18: a failed sync or write is final, told once, and never retried. */
@@ -899,6 +928,7 @@ int main(void)
     tcase_add_test(c, lost_segment);
     tcase_add_test(c, mark_proves);
     tcase_add_test(c, nested);
+    tcase_add_test(c, released_at_a_segments_end);
     tcase_add_loop_test(c, disk_errors, 0, 2);
     tcase_add_test(c, full_disk);
     tcase_add_test(c, hung_disk);
