@@ -58,6 +58,7 @@ enum replica_role {
 #define REPORT_DAMAGED 2u   /* R16: cannot vouch for its log */
 #define REPORT_RECOVERED 4u /* R16 phase one is over */
 #define REPORT_READONLY 8u  /* primary below min_insync */
+#define REPORT_FULL 16u     /* the replica's disk is */
 
 enum condition_kind {
     CONDITION_ABSENT = 1,

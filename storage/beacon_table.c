@@ -10,6 +10,7 @@
 struct tracked {
     struct beacon_peer peer;
     int64_t lease_end_us;
+    bool full; /* its disk, by its newest echo */
 };
 
 struct row {
@@ -27,6 +28,7 @@ struct beacon_table {
     unsigned bugs;
     struct row *rows; /* in order of tablet */
     uint32_t count;
+    bool full; /* this process's disk */
 };
 
 struct beacon_table *beacon_table_new(int64_t start_us, unsigned bugs)
@@ -95,6 +97,16 @@ static struct row *find_or_add(struct beacon_table *t, uint32_t tablet)
     return &t->rows[i];
 }
 
+static bool holds(const struct replica *list, uint32_t count, struct replica r)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (replica_equal(list[i], r)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int64_t beacon_table_leave(struct beacon_table *t, uint32_t tablet)
 {
     lock(t);
@@ -134,11 +146,12 @@ void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
     if (r != NULL && r->epoch == epoch && r->primary.self) {
         struct tracked now[LIMIT_REPLICAS * 2];
         for (uint32_t i = 0; i < count; i++) {
-            now[i] = (struct tracked){peers[i], 0};
+            now[i] = (struct tracked){.peer = peers[i]};
             for (uint32_t k = 0; k < r->tracked_count; k++) {
                 if (is_process(&r->tracked[k], peers[i].replica,
                                peers[i].incarnation)) {
                     now[i].lease_end_us = r->tracked[k].lease_end_us;
+                    now[i].full = r->tracked[k].full;
                 }
             }
         }
@@ -183,15 +196,55 @@ int64_t beacon_table_peer_end(struct beacon_table *t, uint32_t tablet,
     return end;
 }
 
-static bool holds(const struct replica *list, uint32_t count, struct replica r)
+/* ---- disks ---- */
+
+void beacon_table_set_full(struct beacon_table *t, bool full)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        if (replica_equal(list[i], r)) {
-            return true;
+    lock(t);
+    t->full = full;
+    unlock(t);
+}
+
+bool beacon_table_full(struct beacon_table *t)
+{
+    lock(t);
+    bool full = t->full;
+    unlock(t);
+    return full;
+}
+
+bool beacon_table_peer_full(struct beacon_table *t, uint32_t tablet,
+                            uint64_t epoch, struct replica peer)
+{
+    bool full = false;
+    lock(t);
+    struct row *r = find(t, tablet);
+    if (r != NULL && r->epoch == epoch) {
+        for (uint32_t i = 0; i < r->tracked_count; i++) {
+            full = full || (r->tracked[i].full &&
+                            replica_equal(r->tracked[i].peer.replica, peer));
         }
     }
-    return false;
+    unlock(t);
+    return full;
 }
+
+bool beacon_table_lacks_room(struct beacon_table *t, uint32_t tablet,
+                             uint64_t epoch)
+{
+    bool lacks = false;
+    lock(t);
+    struct row *r = find(t, tablet);
+    if (r != NULL && r->epoch == epoch) {
+        for (uint32_t i = 0; i < r->tracked_count; i++) {
+            lacks = lacks || (r->tracked[i].peer.needed && r->tracked[i].full);
+        }
+    }
+    unlock(t);
+    return lacks;
+}
+
+/* ---- the beacon thread's side ---- */
 
 uint32_t beacon_table_targets(struct beacon_table *t, struct replica *out,
                               uint32_t max)
@@ -251,6 +304,7 @@ void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
             if (is_process(p, peer, incarnation) &&
                 from + LEASE_US > p->lease_end_us) {
                 p->lease_end_us = from + LEASE_US;
+                p->full = echo->full != 0;
             }
         }
     }

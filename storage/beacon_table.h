@@ -7,7 +7,9 @@
  * As a replica, the table says for which (tablet, epoch) this process echoes
  * which primary's beacons, and when it last did so. As a primary it keeps,
  * for each (tablet, epoch, peer), the end of the lease which that peer's
- * echoes gave. Times are CLOCK_BOOTTIME microseconds of this host.
+ * echoes gave. What echoes say of a peer's disk stands here, too, for it must
+ * be known as fast as a lease. Times are CLOCK_BOOTTIME microseconds of this
+ * host.
  */
 #ifndef STORAGE_BEACON_TABLE_H
 #define STORAGE_BEACON_TABLE_H
@@ -56,6 +58,14 @@ void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
  * INT64_MAX if it needs none; 0 if this is not the epoch in force. */
 int64_t beacon_table_lease_end(struct beacon_table *t, uint32_t tablet,
                                uint64_t epoch);
+/* This process's disk is full, or no more: its echoes say so. */
+void beacon_table_set_full(struct beacon_table *t, bool full);
+/* PEER's disk is full, by its newest echo. */
+bool beacon_table_peer_full(struct beacon_table *t, uint32_t tablet,
+                            uint64_t epoch, struct replica peer);
+/* That is so of a needed one: what is prepared there would find no room. */
+bool beacon_table_lacks_room(struct beacon_table *t, uint32_t tablet,
+                             uint64_t epoch);
 /* End of the lease from one tracked peer. */
 int64_t beacon_table_peer_end(struct beacon_table *t, uint32_t tablet,
                               uint64_t epoch, struct replica peer);
@@ -72,6 +82,8 @@ uint32_t beacon_table_on_beacon(struct beacon_table *t, struct replica peer,
                                 struct incarnation incarnation, int64_t now_us,
                                 struct tablet_epoch *out);
 
+/* What an echo says of this process's disk. */
+bool beacon_table_full(struct beacon_table *t);
 /* An echo of our beacon of STAMP_US came from that process of PEER. */
 void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
                           struct incarnation incarnation,

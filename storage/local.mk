@@ -41,6 +41,7 @@ libstorage_a_SOURCES = \
     storage/wal_read.c \
     storage/wal_record.c \
     storage/wal_recover.c storage/wal_recover.h \
+    storage/wal_room.c \
     storage/wal_segment.c
 
 sbin_PROGRAMS += penn-storaged

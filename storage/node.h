@@ -74,6 +74,7 @@ struct storage_stats {
     uint64_t snapshots_sent, snapshots_installed;
     int64_t pending_sync_us;
     uint32_t tablets, primaries, open, readonly, damaged;
+    bool disk_full;
     uint64_t cells, bytes;
 };
 void storage_node_stats(struct storage_node *n, struct storage_stats *out);

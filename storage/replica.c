@@ -549,6 +549,7 @@ void replica_report(const struct replica_core *r, struct tablet_report *out)
     flags |= r->phase == PHASE_OPEN ? REPORT_OPEN : 0;
     flags |= r->phase == PHASE_READONLY ? REPORT_READONLY : 0;
     flags |= r->damaged ? REPORT_DAMAGED : 0;
+    flags |= r->host->full ? REPORT_FULL : 0;
     out->flags = (uint8_t)flags;
 }
 

@@ -36,6 +36,11 @@ struct replica_host {
     int64_t stall_us;          /* R11 */
     uint64_t tail_bytes_max;   /* entries kept in memory behind the commit */
     unsigned bugs;
+    /* May commands of BYTES (payloads plus WAL_RECORD_OVERHEAD each) be
+     * appended here? As wal_room(); for one that SETTLES the reserve is there,
+     * too. NULL: always. */
+    enum status (*room)(void *ctx, size_t bytes, bool settles);
+    bool full; /* this disk is: for reports */
     /* Called before a cut to NAME of a log that ends at LAST, for I5. */
     void (*on_cut)(void *ctx, uint32_t tablet, struct name to,
                    struct name committed);
@@ -69,6 +74,7 @@ struct event {
         struct {
             struct slice payload; /* an encoded REC(command) */
             void *cookie;         /* the shard's, given back in FX_REPLY */
+            bool settles;         /* COMMAND_SETTLE (R23) */
         } command;
         struct replica peer;
         struct {

@@ -91,6 +91,7 @@ struct pending {
 
 struct held {
     struct buf payload;
+    bool settles;
     void *cookie;
 };
 
@@ -139,6 +140,7 @@ struct replica_core {
     uint32_t pending_head, pending_count, pending_cap;
     struct held *held;
     uint32_t held_count, held_cap;
+    uint64_t held_bytes;
     int64_t tell_us; /* 0: nothing to tell */
     int64_t ticked_us;
     uint64_t pinned_seq; /* keep payloads above, for a snapshot; 0: none */

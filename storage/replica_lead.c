@@ -10,6 +10,8 @@
  *
  * An answer is owed for each command with a cookie: its result when its entry
  * is applied, or "unknown" when another epoch takes the primary's part away.
+ * None is taken unless it is sure to find room on this disk, and no peer that
+ * must have it says that its own is full: so what was taken can end.
  */
 #include "storage/replica_impl.h"
 
@@ -86,6 +88,7 @@ static void drop_held(struct replica_core *r, enum status why,
         reply(fx, r->held[i].cookie, why);
     }
     r->held_count = 0;
+    r->held_bytes = 0;
 }
 
 void lead_end(struct replica_core *r, struct effects *fx)
@@ -101,6 +104,19 @@ void lead_end(struct replica_core *r, struct effects *fx)
 
 /* ---- commands ---- */
 
+/* What settles an unknown outcome (R23) is small, and while nothing is
+ * written it is what clients wait for: it takes of the reserve. */
+static enum status room_for(struct replica_core *r, uint64_t bytes,
+                            bool settles)
+{
+    const struct replica_host *h = r->host;
+    if (!settles &&
+        beacon_table_lacks_room(h->beacons, r->tablet, r->config.epoch)) {
+        return ST_NO_SPACE;
+    }
+    return h->room == NULL ? ST_OK : h->room(h->ctx, bytes, settles);
+}
+
 static void append_command(struct replica_core *r, struct slice payload,
                            void *cookie, struct effects *fx)
 {
@@ -113,7 +129,8 @@ static void append_command(struct replica_core *r, struct slice payload,
 static void hold(struct replica_core *r, const struct event *e,
                  struct effects *fx)
 {
-    if (r->held_count == HELD_MAX) {
+    size_t len = e->u.command.payload.len;
+    if (r->held_count == HELD_MAX || r->held_bytes + len > UNCOMMITTED_MAX) {
         reply(fx, e->u.command.cookie, ST_BUSY);
         return;
     }
@@ -122,8 +139,28 @@ static void hold(struct replica_core *r, const struct event *e,
         r->held = xrealloc(r->held, r->held_cap * sizeof(*r->held));
     }
     struct held *h = &r->held[r->held_count++];
-    *h = (struct held){.cookie = e->u.command.cookie};
+    *h = (struct held){.cookie = e->u.command.cookie,
+                       .settles = e->u.command.settles};
     buf_put_slice(&h->payload, e->u.command.payload);
+    r->held_bytes += len;
+}
+
+static void take_command(struct replica_core *r, const struct event *e,
+                         struct effects *fx)
+{
+    struct slice payload = e->u.command.payload;
+    enum status s =
+        room_for(r, payload.len + WAL_RECORD_OVERHEAD, e->u.command.settles);
+    if (r->tail.payload_bytes > UNCOMMITTED_MAX &&
+        log_last(r).seq > r->committed + LIMIT_CLIENT_WINDOW) {
+        s = ST_BUSY;
+    }
+    if (s != ST_OK) {
+        reply(fx, e->u.command.cookie, s);
+        return;
+    }
+    append_command(r, payload, e->u.command.cookie, fx);
+    peers_pump(r, e->now_us, fx);
 }
 
 void lead_on_command(struct replica_core *r, const struct event *e,
@@ -135,13 +172,7 @@ void lead_on_command(struct replica_core *r, const struct event *e,
     }
     switch (r->phase) {
     case PHASE_OPEN:
-        if (r->tail.payload_bytes > UNCOMMITTED_MAX &&
-            log_last(r).seq > r->committed + LIMIT_CLIENT_WINDOW) {
-            reply(fx, e->u.command.cookie, ST_BUSY);
-            return;
-        }
-        append_command(r, e->u.command.payload, e->u.command.cookie, fx);
-        peers_pump(r, e->now_us, fx);
+        take_command(r, e, fx);
         return;
     case PHASE_GATHERING:
     case PHASE_ENTERING:
@@ -230,12 +261,21 @@ static void commit_to(struct replica_core *r, uint64_t seq, int64_t now_us,
 static void admit_held(struct replica_core *r, int64_t now_us,
                        struct effects *fx)
 {
+    uint64_t bytes = 0; /* not in the log yet: effects come after the step */
     for (uint32_t i = 0; i < r->held_count; i++) {
-        append_command(r, buf_slice(&r->held[i].payload), r->held[i].cookie,
-                       fx);
-        buf_free(&r->held[i].payload);
+        struct held *h = &r->held[i];
+        uint64_t more = h->payload.len + WAL_RECORD_OVERHEAD;
+        enum status s = room_for(r, bytes + more, h->settles);
+        if (s == ST_OK) {
+            append_command(r, buf_slice(&h->payload), h->cookie, fx);
+            bytes += more;
+        } else {
+            reply(fx, h->cookie, s);
+        }
+        buf_free(&h->payload);
     }
     r->held_count = 0;
+    r->held_bytes = 0;
     peers_pump(r, now_us, fx);
 }
 

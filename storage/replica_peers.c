@@ -221,7 +221,8 @@ static void ask_removal(struct replica_core *r, struct peer *p,
     ask_change(r, p, CHANGE_REMOVE, reason, now_us, fx);
 }
 
-/* R10: from R12 (d) on; all prepared, or under steady load all committed. */
+/* R10: from R12 (d) on; all prepared, or under steady load all committed. One
+ * that has no room for more would only be in the way. */
 static void consider_admission(struct replica_core *r, struct peer *p,
                                int64_t now_us, struct effects *fx)
 {
@@ -235,7 +236,9 @@ static void consider_admission(struct replica_core *r, struct peer *p,
                                         r->config.epoch, p->id) > now_us;
     bool heard = r->host->coordinator_us != 0 &&
                  now_us - r->host->coordinator_us < COORDINATOR_FRESH_US;
-    if (level && leased && heard) {
+    bool full = beacon_table_peer_full(r->host->beacons, r->tablet,
+                                       r->config.epoch, p->id);
+    if (level && leased && heard && !full) {
         p->kind = PEER_SHADOW;
         p->progress_us = now_us;
         track(r, fx);
@@ -244,6 +247,14 @@ static void consider_admission(struct replica_core *r, struct peer *p,
 }
 
 /* ---- streaming ---- */
+
+/* Nobody waits for a learner; one whose disk is full is left alone. */
+static bool rests(const struct replica_core *r, const struct peer *p)
+{
+    return p->kind == PEER_LEARNER &&
+           beacon_table_peer_full(r->host->beacons, r->tablet, r->config.epoch,
+                                  p->id);
+}
 
 static void send_entry(struct replica_core *r, struct peer *p,
                        const struct entry *e, bool only_match,
@@ -268,7 +279,7 @@ static void pump(struct replica_core *r, struct peer *p, int64_t now_us,
                  struct effects *fx)
 {
     uint64_t last = log_last(r).seq, flying = 0;
-    if (p->phase != PEER_STREAMING) {
+    if (p->phase != PEER_STREAMING || rests(r, p)) {
         return;
     }
     for (uint64_t s = p->acked + 1; s < p->next && flying < PEER_WINDOW; s++) {
@@ -336,6 +347,9 @@ static void start_streaming(struct replica_core *r, struct peer *p,
         if (p->kind == PEER_LEARNER) {
             p->phase = PEER_SNAPSHOT;
             p->spoke_us = now_us;
+            if (rests(r, p)) {
+                return;
+            }
             fx_send(fx, p->id, MSG_SNAPSHOT_NEEDED)->u.snapshot_needed =
                 (struct msg_snapshot_needed){r->tablet, r->config.epoch};
         } else {

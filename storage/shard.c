@@ -225,6 +225,32 @@ void shard_fatal(struct shard *s, enum status why, const char *text)
     s->o.on_fatal(s->o.ctx, why, text);
 }
 
+/* The others learn it by our echoes, the coordinator by the next
+ * heartbeat. */
+static void on_full(void *ctx, bool full)
+{
+    struct shard *s = ctx;
+    s->host.full = full;
+    beacon_table_set_full(s->host.beacons, full);
+}
+
+static enum status room(void *ctx, size_t bytes, bool settles)
+{
+    struct shard *s = ctx;
+    enum status st = wal_room(s->wal, bytes);
+    bool reserve = st == ST_NO_SPACE && settles && wal_has_room(s->wal, bytes);
+    return reserve ? ST_OK : st;
+}
+
+static void on_cut(void *ctx, uint32_t tablet, struct name to,
+                   struct name committed)
+{
+    struct shard *s = ctx;
+    if (s->o.on_cut != NULL) {
+        s->o.on_cut(s->o.ctx, tablet, to, committed);
+    }
+}
+
 static void on_failed(void *ctx, enum status why)
 {
     shard_fatal(ctx, why, "the log could not be written (R18)");
@@ -345,6 +371,7 @@ static enum status open_log(struct shard *s, struct err *err)
         .folder = s->folder,
         .on_synced = on_synced,
         .on_failed = on_failed,
+        .on_full = on_full,
         .ctx = s,
     };
     struct wal_report report = {0};
@@ -396,8 +423,9 @@ enum status shard_open(const struct storage_node_options *o,
         .stall_us = 1000000,
         .tail_bytes_max = TAIL_BYTES_DEFAULT,
         .bugs = o->bugs,
-        .on_cut = o->on_cut,
-        .ctx = o->ctx,
+        .room = room,
+        .on_cut = on_cut,
+        .ctx = s,
     };
     store_shard_folder(0, s->folder);
     requests_init(s);
@@ -532,6 +560,7 @@ void shard_stats(struct shard *s, struct storage_stats *out)
     out->log_size = wal_size(s->wal);
     out->pending_sync_us = wal_pending_age_us(s->wal);
     out->tablets = s->tablet_count;
+    out->disk_full = wal_is_full(s->wal);
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet_report r;
         replica_report(s->tablets[i]->core, &r);
@@ -553,12 +582,13 @@ void shard_status(struct shard *s, struct buf *out)
         "{\"node\":%" PRIu32 ",\"name\":\"%s\",\"ready\":%s,"
         "\"start_counter\":%" PRIu64 ",\"map_version\":%" PRIu64
         ",\"tablets\":%" PRIu32 ",\"primaries\":%" PRIu32 ",\"open\":%" PRIu32
-        ",\"readonly\":%" PRIu32 ",\"damaged\":%" PRIu32 ",\"cells\":%" PRIu64
-        ",\"bytes\":%" PRIu64 ",\"log_bytes\":%" PRIu64 ",",
+        ",\"readonly\":%" PRIu32 ",\"damaged\":%" PRIu32
+        ",\"disk_full\":%s,\"cells\":%" PRIu64 ",\"bytes\":%" PRIu64
+        ",\"log_bytes\":%" PRIu64 ",",
         s->store->node, s->o.name, shard_ready(s) ? "true" : "false",
         s->store->incarnation.counter, s->map == NULL ? 0 : s->map->version,
-        st.tablets, st.primaries, st.open, st.readonly, st.damaged, st.cells,
-        st.bytes, st.log_size);
+        st.tablets, st.primaries, st.open, st.readonly, st.damaged,
+        st.disk_full ? "true" : "false", st.cells, st.bytes, st.log_size);
     buf_put_text(out, "\"replicas\":[");
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet_report r;

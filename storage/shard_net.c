@@ -57,8 +57,9 @@ void shard_on_replication(struct shard *s, const struct env_peer *from,
         cluster_want_map(s); /* it makes the replica */
         return;
     }
-    /* No room: the entry is not taken and not acknowledged; the primary sees
-     * no progress (R11) and goes on without us until there is room. */
+    /* No room: the entry is not taken and not acknowledged; the primary, who
+     * hears by our echoes that the disk is full, sends no new ones, and if
+     * possible goes on without us until there is room. */
     if (m->type == MSG_PREPARE &&
         !wal_has_room(s->wal, m->u.prepare.payload.len + WAL_RECORD_OVERHEAD)) {
         return;

@@ -128,11 +128,10 @@ static void on_command(struct client *c, struct tablet *t,
     wire_encode_command(&payload, command);
     if (payload.len > LIMIT_BATCH) {
         shard_send_error(c, m->request, ST_TOO_LARGE, t);
-    } else if (!wal_has_room(s->wal, payload.len + WAL_RECORD_OVERHEAD)) {
-        shard_send_error(c, m->request, ST_NO_SPACE, t);
     } else {
         struct event e = {.kind = EVENT_COMMAND};
         e.u.command.payload = buf_slice(&payload);
+        e.u.command.settles = command->kind == COMMAND_SETTLE;
         e.u.command.cookie = requests_new(c, t, REQUEST_COMMAND, m->request);
         shard_step(s, t, &e);
     }

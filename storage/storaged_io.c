@@ -173,6 +173,7 @@ static void refresh(struct storaged *s)
     metrics_set(m, M_OPEN, st.open);
     metrics_set(m, M_READONLY, st.readonly);
     metrics_set(m, M_DAMAGED, st.damaged);
+    metrics_set(m, M_DISK_FULL, st.disk_full);
     metrics_set(m, M_CELLS, (int64_t)st.cells);
     metrics_set(m, M_BYTES, (int64_t)st.bytes);
     metrics_set(m, M_CONNECTIONS, (int64_t)net.conns_open);

@@ -21,8 +21,8 @@
  * ends the segment, and the log goes on behind the header of the next, whose
  * base is this one's end: so a position tells its place. Groups do not span
  * segments either. If no segment file is ready, groups wait in memory; the
- * disk being full is told by wal_has_room() before anything is appended, and
- * never ends the process. Any other failure does: on_failed(), once, and from
+ * disk being full is told before anything is appended (wal_room.c), and never
+ * ends the process. Any other failure does: on_failed(), once, and from
  * then on nothing is written (R18).
  *
  * Invariants: live segments are dense in sequence and base; synced <= end;
@@ -104,18 +104,12 @@ static void put_record(struct wal *w, struct wal_record *r)
     w->stats.bytes += g->data.len - before;
 }
 
-/* Bytes that records may still take in the tail, beside its seal. */
-static uint64_t tail_room(struct wal *w)
+uint64_t wal_tail_room(struct wal *w)
 {
     const struct wal_segment *tail = wal_tail(w);
     uint64_t end = tail->base + tail->size - WAL_BLOCK - WAL_RECORD_HEAD;
     assert(w->end <= end);
     return end - w->end;
-}
-
-static uint64_t segment_room(const struct wal *w)
-{
-    return w->o.segment_size - 2 * WAL_BLOCK - WAL_RECORD_HEAD;
 }
 
 static void roll(struct wal *w)
@@ -150,13 +144,13 @@ static void arm_flush(struct wal *w)
 uint64_t wal_append(struct wal *w, struct wal_record *r)
 {
     uint64_t size = wal_record_size(r->payload.len);
-    assert(r->payload.len <= WAL_PAYLOAD_MAX && size <= segment_room(w));
+    assert(r->payload.len <= WAL_PAYLOAD_MAX && size <= wal_segment_room(w));
     assert(!w->stopping || r->kind == WAL_MARK);
     if (w->failed) {
         r->position = r->end = w->end;
         return w->end;
     }
-    if (size > tail_room(w)) {
+    if (size > wal_tail_room(w)) {
         roll(w);
     }
     put_record(w, r);
@@ -164,6 +158,7 @@ uint64_t wal_append(struct wal *w, struct wal_record *r)
         w->data_end = r->end;
         wal_need_from(w, r->tablet, r->position);
     }
+    wal_check_full(w);
     if (r->kind != WAL_COMMIT) {
         w->awaited = r->end;
         arm_flush(w);
@@ -268,7 +263,7 @@ static void on_group_written(struct env_io *io, enum status s)
     }
     group_done(w, g);
     wal_pump(w);
-    if (w->o.on_synced != NULL) {
+    if (w->o.on_synced != NULL && !w->failed) {
         w->o.on_synced(w->o.ctx, w->synced);
     }
     if (w->groups == NULL && !w->failed) {
@@ -381,28 +376,6 @@ void wal_begin_running(struct wal *w)
     arm_flush(w); /* makes the first spare segment, too */
 }
 
-/* ---- room ---- */
-
-/* Records go one after another, and two segments in a row are filled more
- * than half; what is appended unasked (commits, epochs, cuts) keeps an eighth
- * of the last segment. */
-bool wal_has_room(struct wal *w, size_t bytes)
-{
-    uint64_t room = segment_room(w), reserve = room / 8;
-    if (w->failed || w->stopping || w->queued + bytes > WAL_QUEUE_MAX) {
-        return false;
-    }
-    if (!w->maker.no_space) {
-        return true;
-    }
-    uint64_t ready = w->spare.count;
-    if (wal_tail(w)->file != NULL && bytes + reserve <= tail_room(w)) {
-        return true;
-    }
-    uint64_t wanted = 2 * ((bytes + reserve + room - 1) / room) - 1;
-    return wal_tail(w)->file != NULL && ready >= wanted;
-}
-
 /* ---- ending ---- */
 
 void wal_check_stopped(struct wal *w)
@@ -509,10 +482,15 @@ uint64_t wal_size(const struct wal *w)
     return w->end - wal_needed(w);
 }
 
+/* What waits for a segment that a full disk does not give says nothing
+ * against the disk: that it is full is told otherwise. */
 int64_t wal_pending_age_us(const struct wal *w)
 {
     bool pending = w->groups != NULL && w->awaited > w->synced;
-    return pending ? env_now_us(w->env) - w->groups->since_us : 0;
+    bool no_segment =
+        w->maker.no_space && w->in_flight == NULL && !w->footer_busy;
+    return pending && !no_segment ? env_now_us(w->env) - w->groups->since_us
+                                  : 0;
 }
 
 void wal_get_stats(const struct wal *w, struct wal_stats *out)

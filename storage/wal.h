@@ -55,6 +55,9 @@ struct wal_options {
     void (*on_synced)(void *ctx, uint64_t position);
     /* Once, final: a write or sync failed; nothing is retried (R18). */
     void (*on_failed)(void *ctx, enum status why);
+    /* The disk gives no segment and there is too little room, or that is over
+     * (wal_is_full()); may be NULL. Also from within wal_append(). */
+    void (*on_full)(void *ctx, bool full);
     void *ctx;
 };
 
@@ -92,15 +95,20 @@ void wal_close(struct wal *w);
 
 /* Appends R (payload copied), sets its position and end, and returns the
  * latter; on_synced tells when that is on disk. After on_failed it does
- * nothing. The caller asks wal_has_room() first; payloads are at most
- * WAL_PAYLOAD_MAX. */
+ * nothing. The caller asks wal_room() or wal_has_room() first, but for records
+ * that must be (WAL_EPOCH and such); payloads are at most WAL_PAYLOAD_MAX. */
 uint64_t wal_append(struct wal *w, struct wal_record *r);
 
-/* True if BYTES more (payloads plus WAL_RECORD_OVERHEAD each) fit into
- * segments that the disk has given us; if not, the caller refuses with
- * ST_NO_SPACE. It asks the disk for what is missing, so that it may be true
- * later. */
+/* May commands that need BYTES (payloads plus WAL_RECORD_OVERHEAD each) be
+ * appended? ST_OK: the disk has given us room for them, and a reserve behind
+ * them. ST_NO_SPACE: it is full. ST_BUSY: a segment is being made, or too much
+ * waits for the disk. ST_STOPPING: nothing is appended any more. */
+enum status wal_room(struct wal *w, size_t bytes) MUST_CHECK;
+/* The same of what another primary sends and has taken already: the reserve
+ * is for it. False: it may be there later. */
 bool wal_has_room(struct wal *w, size_t bytes);
+/* Commands are refused for want of space, and nothing more should be sent. */
+bool wal_is_full(const struct wal *w);
 
 /* TABLET needs nothing before POSITION any more (UINT64_MAX: nothing at all).
  * A tablet counts from its first record on; segments that no tablet needs are
@@ -126,7 +134,8 @@ uint64_t wal_end(const struct wal *w);    /* of what was appended */
 uint64_t wal_synced(const struct wal *w); /* known on disk */
 /* Bytes between the oldest position needed and the end. */
 uint64_t wal_size(const struct wal *w);
-/* Age of the oldest append that is not on disk yet, 0 if none (R18). */
+/* Age of the oldest append that is not on disk yet (R18); 0 if there is none,
+ * or it waits for a full disk. */
 int64_t wal_pending_age_us(const struct wal *w);
 /* For /metrics. */
 struct wal_stats {

@@ -5,6 +5,7 @@
  *   wal_read.c     reading a record back
  *   wal_record.c   one record's bytes
  *   wal_segment.c  segment files: headers, spare ones, making, reusing
+ *   wal_room.c     what may be appended while the disk is short
  *   wal_begin.c    the durable note of what is not needed any more
  *   wal_find.c     opening: which file holds what
  *   wal_recover.c  opening: R16
@@ -81,7 +82,8 @@ struct wal_segments {
 /* Makes a spare segment out of sight of the loop. */
 struct wal_maker {
     bool busy;
-    bool no_space;         /* the disk was full when it last tried */
+    bool no_space;         /* the disk was full when it last tried ... */
+    bool rests;            /* ... and it waits before it tries again */
     struct env_file *file; /* temporary one */
     uint64_t done;         /* bytes of zeros written */
     uint8_t *zeros;
@@ -105,6 +107,8 @@ void wal_segment_header(const struct wal *w, const struct wal_segment *s,
                         struct wal_header *out);
 /* True if the tail has no file yet. */
 bool wal_waits(struct wal *w);
+/* True if SPARE may be written: its former contents are durably not needed. */
+bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare);
 /* Gives S a file if there is a free one. */
 bool wal_segment_bind(struct wal *w, struct wal_segment *s);
 /* Moves live segments that nobody needs to the free ones. */
@@ -115,6 +119,15 @@ void wal_segments_tend(struct wal *w);
 enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
                                  struct err *err) MUST_CHECK;
 void wal_segments_close(struct wal *w);
+
+/* ---- wal_room.c ---- */
+
+/* Bytes that records may take in a segment, beside its seal. */
+uint64_t wal_segment_room(const struct wal *w);
+/* True if another spare segment is to be made. */
+bool wal_wants_segment(struct wal *w);
+/* Tells on_full if that has changed. */
+void wal_check_full(struct wal *w);
 
 /* ---- wal_begin.c ---- */
 
@@ -166,6 +179,8 @@ struct wal {
     struct wal_segments live, spare;
     uint32_t next_slot;
     struct wal_maker maker;
+    bool more_wanted; /* a record was put off for want of a segment */
+    bool full;        /* as on_full was told */
     struct env_io removal;
     bool removing;
     struct wal_begin_note note;
@@ -202,6 +217,8 @@ struct wal {
 /* Writes a mark that says that all before it is synced, and syncs it; for
  * start-up. */
 enum status wal_mark_now(struct wal *w, struct err *err) MUST_CHECK;
+/* Bytes that records may still take in the tail, beside its seal. */
+uint64_t wal_tail_room(struct wal *w);
 /* The log is open: timers may run. */
 void wal_begin_running(struct wal *w);
 /* Every operation is begun with the first (IO's data becomes DATA), and its

@@ -9,8 +9,8 @@
  *
  * New files are filled with zeros under a temporary name and published, all
  * beside the loop; so a segment in use never grows, and a full disk is met
- * here, where nothing is lost by it: wal_has_room() says no, and a timer
- * tries again. A file under a segment's name always has its full size: a
+ * here, where nothing is lost by it: wal_room() says no, and a timer tries
+ * again. A file under a segment's name always has its full size: a
  * shorter one is damage.
  * A segment that nobody needs becomes a spare one, and is used again, or
  * removed, when it is on disk that nobody needs it (wal_begin.c): so recovery
@@ -28,6 +28,7 @@
 #define HEADER_LEN 112
 #define ZEROS KIB(256)
 #define RETRY_US (1000 * 1000)
+#define TEMPORARY "wal-new.tmp"
 
 /* ---- headers ---- */
 
@@ -182,7 +183,7 @@ bool wal_waits(struct wal *w)
     return wal_tail(w)->file == NULL;
 }
 
-static bool usable(const struct wal *w, const struct wal_segment *spare)
+bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare)
 {
     return spare->until <= w->begin_durable;
 }
@@ -191,7 +192,7 @@ bool wal_segment_bind(struct wal *w, struct wal_segment *s)
 {
     for (size_t i = 0; i < w->spare.count && s->file == NULL; i++) {
         const struct wal_segment *x = &w->spare.at[i];
-        if (x->size == s->size && usable(w, x)) {
+        if (x->size == s->size && wal_segment_usable(w, x)) {
             s->slot = x->slot;
             s->file = x->file;
             w->stats.segments_reused += x->sequence != 0;
@@ -256,29 +257,50 @@ static void maker_end(struct wal *w)
 
 static void on_retry(struct env_timer *t)
 {
-    wal_segments_tend(t->data);
+    struct wal *w = t->data;
+    w->maker.rests = false;
+    wal_segments_tend(w);
+}
+
+/* The disk is full; what was written is given back, for checkpoints. */
+static void on_given_up(struct env_io *io, enum status s)
+{
+    struct wal *w = io->data;
+    (void)s; /* what stays is overwritten by the next try */
+    if (wal_io_end(w)) {
+        return;
+    }
+    w->maker.busy = false;
+    w->maker.retry.fn = on_retry;
+    w->maker.retry.data = w;
+    if (!w->stopping) {
+        env_timer_start(w->env, &w->maker.retry, RETRY_US);
+    }
+    wal_check_stopped(w);
 }
 
 /* A full disk is no failure: what is written here is nobody's data. */
 static void maker_failed(struct wal *w, enum status s)
 {
+    char temporary[WAL_FILE_MAX];
     maker_end(w);
     if (s != ST_NO_SPACE) {
         wal_fail(w, s);
-    } else {
-        if (!w->maker.no_space) {
-            log_warn(w->env->log, "wal", "no_space",
-                     "segment_size=%llu action=refuse_writes",
-                     (unsigned long long)w->o.segment_size);
-        }
-        w->maker.no_space = true;
-        w->maker.retry.fn = on_retry;
-        w->maker.retry.data = w;
-        if (!w->stopping) {
-            env_timer_start(w->env, &w->maker.retry, RETRY_US);
-        }
+        wal_check_stopped(w);
+        return;
     }
-    wal_check_stopped(w);
+    if (!w->maker.no_space) {
+        log_warn(w->env->log, "wal", "no_space",
+                 "segment_size=%llu action=try_again",
+                 (unsigned long long)w->o.segment_size);
+    }
+    w->maker.no_space = true;
+    w->maker.rests = true;
+    w->maker.busy = true;
+    name_of(w, TEMPORARY, temporary);
+    wal_io_begin(w, &w->maker.io, on_given_up, w);
+    w->env->ops->file_remove(w->env, temporary, &w->maker.io);
+    wal_check_full(w);
 }
 
 static void on_zeros_written(struct env_io *io, enum status s)
@@ -342,7 +364,7 @@ static void maker_step(struct wal *w)
     }
     w->env->ops->file_close(m->file);
     m->file = NULL;
-    name_of(w, "wal-new.tmp", temporary);
+    name_of(w, TEMPORARY, temporary);
     wal_file_name(w, m->slot, name);
     wal_io_begin(w, &m->io, on_published, w);
     w->env->ops->file_publish(w->env, temporary, name, &m->io);
@@ -356,7 +378,7 @@ static void maker_start(struct wal *w)
     m->busy = true;
     m->slot = w->next_slot;
     m->done = 0;
-    name_of(w, "wal-new.tmp", temporary);
+    name_of(w, TEMPORARY, temporary);
     enum status s = w->env->ops->disk_free(w->env, &room);
     if (s == ST_OK && room < w->o.segment_size + w->o.segment_size / 4) {
         s = ST_NO_SPACE; /* leaves something for checkpoints */
@@ -408,7 +430,7 @@ static size_t superfluous(const struct wal *w)
     for (size_t i = 0; i < w->spare.count; i++) {
         bool odd = w->spare.at[i].size != w->o.segment_size;
         if ((odd || w->spare.count > WAL_SPARE_MAX) &&
-            usable(w, &w->spare.at[i])) {
+            wal_segment_usable(w, &w->spare.at[i])) {
             return i;
         }
     }
@@ -424,9 +446,10 @@ void wal_segments_tend(struct wal *w)
     if (useless < w->spare.count && !w->removing) {
         remove_spare(w, useless);
     }
-    if ((wal_waits(w) || w->spare.count < WAL_SPARE_MIN) && !w->maker.busy) {
+    if (wal_wants_segment(w) && !w->maker.busy && !w->maker.rests) {
         maker_start(w);
     }
+    wal_check_full(w);
 }
 
 /* ---- at start-up ---- */

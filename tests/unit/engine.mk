@@ -12,11 +12,20 @@ unit_checkpoint_LDADD = $(ENGINE_UNIT)
 unit_store_SOURCES = tests/unit/test_store.c
 unit_store_LDADD = $(ENGINE_UNIT)
 TESTS += unit_tree unit_state unit_wal unit_checkpoint unit_store
+check_PROGRAMS += unit_wal_room
+unit_wal_room_SOURCES = tests/unit/test_wal_room.c
+unit_wal_room_LDADD = $(ENGINE_UNIT)
+TESTS += unit_wal_room
 check_PROGRAMS += unit_replica
 unit_replica_SOURCES = tests/unit/test_replica.c tests/unit/replica_rig.c \
     tests/unit/replica_rig.h
 unit_replica_LDADD = $(ENGINE_UNIT)
 TESTS += unit_replica
+check_PROGRAMS += unit_replica_room
+unit_replica_room_SOURCES = tests/unit/test_replica_room.c \
+    tests/unit/replica_rig.c tests/unit/replica_rig.h
+unit_replica_room_LDADD = $(ENGINE_UNIT)
+TESTS += unit_replica_room
 check_PROGRAMS += unit_shard
 unit_shard_SOURCES = tests/unit/test_shard.c
 unit_shard_LDADD = $(ENGINE_UNIT)

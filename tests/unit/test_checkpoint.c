@@ -400,6 +400,9 @@ START_TEST(errors)
         enum status s = write_one(b);
         ck_assert(s == ST_OK || s == (_i == 2 ? ST_NO_SPACE : ST_IO));
         failures += s != ST_OK;
+        if (s == ST_NO_SPACE) { /* what was written is given back */
+            ck_assert_int_eq(file_count(b), 1);
+        }
         ck_assert_int_eq(load(b, &copy, &info), ST_OK);
         /* a folder's sync that fails leaves both names possible */
         ck_assert_uint_eq(

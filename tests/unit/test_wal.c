@@ -795,9 +795,11 @@ START_TEST(full_disk)
     run(b, SIM_S);
     sim_disk_limit(b->h, sim_disk_used(b->h) + SEGMENT);
     for (int i = 0; i < 1000; i++) {
-        if (wal_has_room(b->wal, 700 + WAL_RECORD_OVERHEAD)) {
+        enum status s = wal_room(b->wal, 700 + WAL_RECORD_OVERHEAD);
+        if (s == ST_OK) {
             append(b, 1, 700);
         } else {
+            ck_assert_int_eq(s, ST_NO_SPACE);
             refused++;
             if (refused % 3 == 0) {
                 append(b, 1, 0); /* commits and epochs still go */
@@ -814,7 +816,7 @@ START_TEST(full_disk)
     ck_assert_uint_eq(wal_synced(b->wal), wal_end(b->wal));
     sim_disk_limit(b->h, 0);
     run(b, 3 * SIM_S);
-    ck_assert(wal_has_room(b->wal, 700 + WAL_RECORD_OVERHEAD));
+    ck_assert_int_eq(wal_room(b->wal, 700 + WAL_RECORD_OVERHEAD), ST_OK);
     append(b, 1, 700);
     run(b, SIM_S);
     stop(b);

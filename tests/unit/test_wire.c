@@ -226,6 +226,7 @@ START_TEST(list_limit)
         struct wire_msg m;
         uint32_t count = LIMIT_TABLETS + over;
         buf_put_u64(&b, 0);
+        buf_put_u8(&b, 0);
         buf_put_u32(&b, count);
         for (uint32_t i = 0; i < count; i++) {
             buf_put_u32(&b, i);
@@ -246,6 +247,7 @@ START_TEST(count_without_items)
     struct arena a = {0};
     struct wire_msg m;
     buf_put_u64(&b, 0);
+    buf_put_u8(&b, 0);
     buf_put_u32(&b, LIMIT_TABLETS);
     buf_put_u32(&b, 0);
     ck_assert_int_eq(wire_decode_payload(MSG_ECHO, buf_slice(&b), &a, &m),
