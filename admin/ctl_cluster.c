@@ -74,6 +74,30 @@ static const struct node_info *storage_node(const struct view *v, uint32_t id)
     return NULL;
 }
 
+/* ---- disks ---- */
+
+/* All replicas of a node are on one disk. */
+static bool disk_full(const struct node_report *n)
+{
+    return n->node.role == ROLE_STORAGE && n->tablets_count > 0 &&
+           (n->tablets[0].flags & REPORT_FULL) != 0;
+}
+
+/* A member of I without which nothing is written and whose disk is full. */
+static const struct node_info *full_member(const struct view *v,
+                                           const struct tablet_config *t)
+{
+    for (uint32_t i = 0; i < v->reports.nodes_count; i++) {
+        const struct node_report *n = &v->reports.nodes[i];
+        for (uint32_t k = 0; k < t->in_sync_count && disk_full(n); k++) {
+            if (t->in_sync[k].node == n->node.node) {
+                return &n->node;
+            }
+        }
+    }
+    return NULL;
+}
+
 /* ---- a tablet's health ---- */
 
 enum health { HEALTH_WHOLE, HEALTH_THIN, HEALTH_READONLY, HEALTH_DOWN };
@@ -89,7 +113,7 @@ static enum health health_of(const struct view *v,
         return HEALTH_DOWN;
     }
     if ((r->flags & REPORT_READONLY) != 0 ||
-        t->in_sync_count < v->map->min_insync) {
+        t->in_sync_count < v->map->min_insync || full_member(v, t) != NULL) {
         return HEALTH_READONLY;
     }
     return t->in_sync_count < v->map->replicas ? HEALTH_THIN : HEALTH_WHOLE;
@@ -149,6 +173,7 @@ static cJSON *node_json(const struct view *v, const struct node_report *r)
     if (n->role == ROLE_STORAGE) {
         cJSON_AddNumberToObject(o, "replicas", r->tablets_count);
         cJSON_AddNumberToObject(o, "primaries", count_primaries(v, n));
+        cJSON_AddBoolToObject(o, "disk_full", disk_full(r));
     } else {
         cJSON_AddNumberToObject(o, "connections", r->connections);
     }
@@ -359,6 +384,33 @@ static void status_json(const struct view *v, const uint32_t counts[4])
     ctl_print_take(root);
 }
 
+static void print_readonly(const struct view *v, const struct tablet_config *t)
+{
+    struct buf name = {0};
+    const struct node_info *full = full_member(v, t);
+    (void)printf("tablet %u: writes are refused: ", (unsigned)t->tablet);
+    if (full != NULL) {
+        (void)printf("disk full on %s\n", ctl_escape(full->name, &name));
+    } else {
+        (void)printf("%u in sync, %u needed\n", (unsigned)t->in_sync_count,
+                     (unsigned)v->map->min_insync);
+    }
+    buf_free(&name);
+}
+
+static void print_full_disks(const struct view *v)
+{
+    for (uint32_t i = 0; i < v->reports.nodes_count; i++) {
+        const struct node_report *n = &v->reports.nodes[i];
+        struct buf name = {0};
+        if (disk_full(n)) {
+            (void)printf("%s: disk full; it takes no writes\n",
+                         ctl_escape(n->node.name, &name));
+        }
+        buf_free(&name);
+    }
+}
+
 /* Why a tablet is not whole, for a person. */
 static void print_reason(const struct view *v, const struct tablet_config *t)
 {
@@ -374,9 +426,7 @@ static void print_reason(const struct view *v, const struct tablet_config *t)
                      (unsigned)v->map->replicas);
         break;
     case HEALTH_READONLY:
-        (void)printf("tablet %u: writes are refused: %u in sync, %u needed\n",
-                     (unsigned)t->tablet, (unsigned)t->in_sync_count,
-                     (unsigned)v->map->min_insync);
+        print_readonly(v, t);
         break;
     case HEALTH_DOWN:
         (void)printf("tablet %u: not served; its primary is %s\n",
@@ -415,6 +465,7 @@ static int show_status(struct ctl *c)
     for (uint32_t i = 0; i < v.map->tablets_count; i++) {
         print_reason(&v, &v.map->tablets[i]);
     }
+    print_full_disks(&v);
     view_free(&v);
     return CTL_DONE;
 }

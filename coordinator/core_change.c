@@ -38,15 +38,15 @@ static bool is_primary(const struct tablet *t, const struct node *n)
            incarnation_equal(t->config.primary_incarnation, n->incarnation);
 }
 
-/* A learner that its primary says is in step. Its last heartbeat may be older
- * than that, so that what it lacked there does not count. */
+/* A learner that its primary says is in step, and has room. Its last heartbeat
+ * may be older than that, so that what it lacked there does not count. */
 static bool may_join(struct core *c, struct tablet *t, struct replica r)
 {
     enum member_state s = member_state(c, t, r);
     struct node *n = core_node(c, r.node);
     if (!set_has(&t->config.learners, r) || s == MEMBER_GONE ||
-        s == MEMBER_DAMAGED || n->admin != NODE_UP || core_damped(c, t, r) ||
-        t->config.in_sync.count + 1 >= LIMIT_REPLICAS) {
+        s == MEMBER_DAMAGED || n->admin != NODE_UP || n->full ||
+        core_damped(c, t, r) || t->config.in_sync.count + 1 >= LIMIT_REPLICAS) {
         return false;
     }
     if (s == MEMBER_SHORT) {

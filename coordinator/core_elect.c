@@ -17,6 +17,10 @@
  *   none           none             up, unclear     wait: it will say
  *   none           none             gone or bad     I is lost: look at E
  *
+ * Not lost but to be relieved is a primary that the operator has disabled, and
+ * one whose disk is full while enough others have room: then another that is
+ * running takes over, if there is one.
+ *
  * "Not yet known" counts members that are down as well: after a power loss
  * they are on their way back. E is looked at in the same way; before one of
  * its members is elected the coordinator's own leases must have run out.
@@ -77,6 +81,18 @@ bool member_state_bad(enum member_state s)
     return s == MEMBER_DAMAGED || s == MEMBER_SHORT;
 }
 
+bool core_has_room(struct core *c, const struct tablet *t,
+                   const struct replica_set *set)
+{
+    unsigned count = 0;
+    for (uint32_t i = 0; i < set->count; i++) {
+        enum member_state s = member_state(c, t, set->at[i]);
+        bool runs = s == MEMBER_RUNNING || s == MEMBER_BEHIND;
+        count += runs && !core_node(c, set->at[i].node)->full;
+    }
+    return count >= c->min_insync;
+}
+
 /* ---- counting a set ---- */
 
 struct tally {
@@ -98,7 +114,8 @@ static struct name last_name(struct core *c, const struct tablet *t,
     return find_slot(core_node(c, r.node), t)->report.last;
 }
 
-/* R14, after the operator's word: is A the better primary? */
+/* R14, after the operator's word and room on the disk: is A the better
+ * primary? */
 static bool better(struct core *c, const struct tablet *t, struct replica a,
                    struct replica b)
 {
@@ -109,6 +126,9 @@ static bool better(struct core *c, const struct tablet *t, struct replica a,
     bool a_runs = member_state(c, t, a) == MEMBER_RUNNING;
     if (a_runs != (member_state(c, t, b) == MEMBER_RUNNING)) {
         return a_runs;
+    }
+    if (na->full != nb->full) {
+        return nb->full;
     }
     int order = name_compare(last_name(c, t, a), last_name(c, t, b));
     if (order != 0) {
@@ -187,7 +207,9 @@ static enum standing primary_standing(struct core *c, const struct tablet *t)
     if (!incarnation_equal(n->incarnation, t->config.primary_incarnation)) {
         return STANDING_LOST; /* R4 */
     }
-    return node_disabled(n) ? STANDING_PLANNED : STANDING_GOOD;
+    bool relieved = node_disabled(n) ||
+                    (n->full && core_has_room(c, t, &t->config.in_sync));
+    return relieved ? STANDING_PLANNED : STANDING_GOOD;
 }
 
 /* R8 (b): I is lost; a member of E, after our own leases have run out. */
@@ -234,8 +256,8 @@ enum verdict core_elect(struct core *c, struct tablet *t, struct replica wish,
     struct tally tally = count_set(c, t, &t->config.in_sync);
     if (standing != STANDING_LOST) {
         /* Only for another that is running; else the primary stays. */
-        bool other = tally.found &&
-                     !node_disabled(core_node(c, tally.best.node)) &&
+        const struct node *best = core_node(c, tally.best.node);
+        bool other = tally.found && !node_disabled(best) && !best->full &&
                      member_state(c, t, tally.best) == MEMBER_RUNNING;
         *out = tally.best;
         return other ? VERDICT_ELECT : VERDICT_KEEP;

@@ -210,6 +210,7 @@ static void take_process(struct core *c, struct node *n,
     n->store = info->store;
     n->incarnation = info->incarnation;
     n->registered = c->version;
+    n->full = false;
     n->slow_us = c->now_us - 2 * c->times.damp_max_us;
     n->gone_conn = 0;
     if (storage) {
@@ -386,12 +387,31 @@ static void take_report(struct core *c, struct node *n,
     nudge(c, n, t, s);
 }
 
+/* All its replicas are on one disk. */
+static void note_disk(struct core *c, struct node *n,
+                      const struct msg_heartbeat *m, struct core_effects *fx)
+{
+    bool full =
+        m->tablets_count > 0 && (m->tablets[0].flags & REPORT_FULL) != 0;
+    if (full) {
+        n->slow_us = c->now_us; /* out of I, it returns as a slow one does */
+    }
+    if (full != n->full) {
+        n->full = full;
+        core_review_all(c);
+        core_note(fx, full ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+                  full ? "node-full" : "node-has-room", "node=%u name=%s",
+                  n->id, n->name);
+    }
+}
+
 static void take_reports(struct core *c, struct node *n,
-                         const struct msg_heartbeat *m)
+                         const struct msg_heartbeat *m, struct core_effects *fx)
 {
     for (uint32_t i = 0; i < m->tablets_count; i++) {
         take_report(c, n, &m->tablets[i]);
     }
+    note_disk(c, n, m, fx);
     n->beats++;
 }
 
@@ -449,7 +469,7 @@ void core_on_heartbeat(struct core *c, const struct core_event *ev,
         core_mark_up(c, n, fx);
     }
     if (n->role == ROLE_STORAGE) {
-        take_reports(c, n, m);
+        take_reports(c, n, m, fx);
     }
 }
 

@@ -95,6 +95,11 @@ enum member_state member_state(struct core *c, const struct tablet *t,
 bool member_state_fit(enum member_state s);
 bool member_state_bad(enum member_state s); /* damaged or short */
 
+/* Enough of SET, members of T, have room on their disks to go on without
+ * those that have none. */
+bool core_has_room(struct core *c, const struct tablet *t,
+                   const struct replica_set *set);
+
 enum verdict {
     VERDICT_KEEP,           /* the primary stays */
     VERDICT_ELECT,          /* *OUT is the next one, of I */

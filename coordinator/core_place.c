@@ -109,7 +109,7 @@ bool core_damped(struct core *c, const struct tablet *t, struct replica who)
 static bool node_takes(const struct node *n)
 {
     return n->id != 0 && n->role == ROLE_STORAGE && n->live == LIVE_UP &&
-           n->said == NODE_UP && n->admin == NODE_UP && !n->stalled;
+           n->said == NODE_UP && n->admin == NODE_UP && !n->stalled && !n->full;
 }
 
 static bool set_has_node(const struct replica_set *s, uint32_t node)

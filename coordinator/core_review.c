@@ -10,7 +10,8 @@
  *        primary could not even serve reads while it waited for it;
  *      - who cannot vouch for its log, if enough others can (R16);
  *      - while I stays at or above min_insync: the restarted (R11), the
- *        disabled, the one reported by the primary (R11).
+ *        disabled, the one reported by the primary (R11), the one whose disk
+ *        is full, if enough others have room.
  *      The primary never leaves.
  *   4. Who learns: core_place.c.
  *   5. If that differs from what is, or an epoch is due (R11, R15), the next
@@ -99,14 +100,22 @@ static bool should_leave(struct core *c, const struct plan *p, struct replica r)
            wanted_out(c, p, r) || restarted(c, p, r);
 }
 
+/* Of a set of which enough have room: those that have none. */
+static bool in_the_way(const struct core *c, struct replica r, bool room)
+{
+    return room && core_node_const(c, r.node)->full;
+}
+
 static void drop_others(struct core *c, struct plan *p)
 {
     struct replica_set before = p->d.in_sync;
+    bool room = core_has_room(c, p->t, &before);
     for (uint32_t i = 0; i < before.count; i++) {
         struct replica r = before.at[i];
         if (p->d.in_sync.count > c->min_insync && !same(r, p->d.primary) &&
-            should_leave(c, p, r)) {
-            if (p->wish.kind != WISH_NOTHING && wanted_out(c, p, r)) {
+            (should_leave(c, p, r) || in_the_way(c, r, room))) {
+            if (in_the_way(c, r, room) ||
+                (p->wish.kind != WISH_NOTHING && wanted_out(c, p, r))) {
                 core_damp(c, p->t, r);
             }
             set_remove(&p->d.in_sync, r);
@@ -259,8 +268,9 @@ bool core_review(struct core *c, struct tablet *t, struct wish w,
     }
     core_choose_learners(c, t, &p.d);
     /* A handover that must wait for a heartbeat (core_elect.c). */
-    t->watch = core_node(c, p.d.primary.node) != NULL &&
-               core_node(c, p.d.primary.node)->admin == NODE_DISABLED;
+    const struct node *primary = core_node(c, p.d.primary.node);
+    t->watch =
+        primary != NULL && (primary->admin == NODE_DISABLED || primary->full);
     if (!t->forced && w.kind == WISH_NOTHING &&
         !configuration_differs(&t->config, &p.d)) {
         return false;

@@ -38,6 +38,7 @@ struct node {
     enum liveness live;
     uint8_t said;        /* NODE_UP or NODE_STARTING, by its heartbeat */
     bool stalled;        /* its heartbeats do not count now (R18) */
+    bool full;           /* its disk is */
     uint64_t conn;       /* of its last heartbeat */
     uint64_t gone_conn;  /* that one died with the process */
     uint64_t registered; /* map version that first has INCARNATION */

@@ -63,13 +63,28 @@ void core_on_reports_ask(struct core *c, const struct core_event *ev,
 /* ---- what is not as it should be ---- */
 
 static void put_names(const struct core *c, const struct replica_set *set,
-                      struct buf *out)
+                      const char *between, struct buf *out)
 {
     for (uint32_t i = 0; i < set->count; i++) {
         const struct node *n = core_node_const(c, set->at[i].node);
-        buf_printf(out, "%s%s", i == 0 ? "" : " or ",
+        buf_printf(out, "%s%s", i == 0 ? "" : between,
                    n == NULL ? "an unknown node" : n->name);
     }
+}
+
+/* The members of T's I whose disk is full: writes cannot do without them. */
+static struct replica_set full_members(const struct core *c,
+                                       const struct tablet *t)
+{
+    struct replica_set full = {0};
+    for (uint32_t i = 0; i < t->config.in_sync.count; i++) {
+        struct replica r = t->config.in_sync.at[i];
+        const struct node *n = core_node_const(c, r.node);
+        if (n != NULL && n->full && id128_equal(n->store, r.store)) {
+            (void)set_add(&full, r);
+        }
+    }
+    return full;
 }
 
 static const char *name_of(const struct core *c, struct replica r)
@@ -83,10 +98,11 @@ static void describe_tablet(const struct core *c, const struct tablet *t,
                             struct buf *out)
 {
     const struct configuration *k = &t->config;
+    struct replica_set full = full_members(c, t);
     if (t->headless) {
         buf_printf(out, "tablet %" PRIu32 ": no primary; unavailable until ",
                    k->tablet);
-        put_names(c, &k->in_sync, out);
+        put_names(c, &k->in_sync, " or ", out);
         buf_put_text(out, " returns undamaged\n");
     } else if (t->wanted_out.node != 0 && c->now_us < t->wanted_until_us) {
         buf_printf(out,
@@ -94,6 +110,10 @@ static void describe_tablet(const struct core *c, const struct tablet *t,
                    "writes wait until they do\n",
                    k->tablet, name_of(c, k->primary),
                    name_of(c, t->wanted_out));
+    } else if (full.count > 0) {
+        buf_printf(out, "tablet %" PRIu32 ": disk full on ", k->tablet);
+        put_names(c, &full, " and ", out);
+        buf_put_text(out, "; writes refused until there is room\n");
     } else if (k->in_sync.count < c->replicas) {
         bool writes = k->in_sync.count >= c->min_insync;
         buf_printf(out, "tablet %" PRIu32 ": %" PRIu32 " of %u in sync%s",
@@ -101,7 +121,7 @@ static void describe_tablet(const struct core *c, const struct tablet *t,
                    writes ? "" : "; writes refused");
         if (k->learners.count > 0) {
             buf_put_text(out, writes ? "; whole again when " : " until ");
-            put_names(c, &k->learners, out);
+            put_names(c, &k->learners, " or ", out);
             buf_put_text(out, writes ? " has caught up" : " returns");
         }
         buf_put_text(out, "\n");
@@ -129,6 +149,10 @@ void core_degraded(const struct core *c, struct buf *out)
                        "%s: its disk or a shard of it stands still; its "
                        "heartbeats do not count\n",
                        n->name);
+        }
+        if (n->id != 0 && n->role == ROLE_STORAGE && n->full &&
+            n->live == LIVE_UP) {
+            buf_printf(out, "%s: disk full; it takes no writes\n", n->name);
         }
     }
 }

@@ -569,6 +569,171 @@ START_TEST(disable_waits_for_a_fresh_heartbeat)
 }
 END_TEST
 
+/* ---- full disks ---- */
+
+static void set_full(unsigned i, bool full)
+{
+    for (uint32_t t = 1; t <= r.core->tablet_count; t++) {
+        uint8_t *flags = &rig_report(&r, i, t)->flags;
+        *flags = (uint8_t)(full ? *flags | REPORT_FULL : *flags & ~REPORT_FULL);
+    }
+    rig_beat(&r, i);
+}
+
+static void assert_told(const char *what, bool told)
+{
+    struct buf text = {0};
+    core_degraded(r.core, &text);
+    ck_assert_msg((strstr(buf_cstr(&text), what) != NULL) == told, "%s",
+                  buf_cstr(&text));
+    buf_free(&text);
+}
+
+/* One without room leaves I and stays out while it has none, and a while
+ * longer (R11). */
+START_TEST(full_secondary_leaves)
+{
+    one_tablet();
+    set_full(2, true);
+    ASSERT_IN_SYNC(1, "1,2");
+    ASSERT_LEARNERS(1, "");
+    ASSERT_PRIMARY(1, 1);
+    assert_told("storage-3: disk full", true);
+    assert_told("writes refused", false);
+    rig_follow(&r);
+    rig_run(&r, 60 * RIG_S);
+    ASSERT_EPOCH(1, 2);
+    set_full(2, false);
+    assert_told("disk full", false);
+    rig_run(&r, 9 * RIG_S);
+    ASSERT_LEARNERS(1, "");
+    rig_run(&r, 3 * RIG_S);
+    ASSERT_LEARNERS(1, "3");
+    rig_follow(&r);
+    rig_run(&r, RIG_S);
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_ADD, rig_replica(&r, 2)),
+                     ST_OK);
+    ASSERT_IN_SYNC(1, "1,2,3");
+}
+END_TEST
+
+/* Nor does a learner join that fills up while it learns. */
+START_TEST(full_learner_does_not_join)
+{
+    one_tablet();
+    rig_kill(&r, 2);
+    rig_start(&r, 2);
+    ASSERT_LEARNERS(1, "3");
+    rig_follow(&r);
+    rig_run(&r, RIG_S);
+    set_full(2, true);
+    ASSERT_LEARNERS(1, "3");
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_ADD, rig_replica(&r, 2)),
+                     ST_OK);
+    ASSERT_IN_SYNC(1, "1,2");
+    rig_follow(&r);
+    set_full(2, false);
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_ADD, rig_replica(&r, 2)),
+                     ST_OK);
+    ASSERT_IN_SYNC(1, "1,2,3");
+}
+END_TEST
+
+START_TEST(full_primary_is_relieved)
+{
+    rig_init(&r, 3, 3, 8);
+    rig_settle(&r, 3);
+    ck_assert_uint_gt(core_node(r.core, 1)->primaries, 0);
+    set_full(0, true);
+    ck_assert_uint_eq(core_node(r.core, 1)->primaries, 0);
+    ck_assert_uint_eq(core_node(r.core, 1)->replicas, 0);
+    for (uint32_t t = 1; t <= 8; t++) {
+        ASSERT_IN_SYNC(t, "2,3");
+        ASSERT_EPOCH(t, 2);
+    }
+    assert_told("storage-1: disk full", true);
+}
+END_TEST
+
+/* It waits for a heartbeat that shows the other to be running with all. */
+START_TEST(full_primary_waits_for_a_fresh_heartbeat)
+{
+    one_tablet();
+    set_last(0, 1, 10);
+    rig_report(&r, 0, 1)->committed = (struct name){1, 10};
+    set_full(0, true);
+    ASSERT_PRIMARY(1, 1);
+    set_last(1, 1, 10);
+    rig_beat(&r, 1);
+    ASSERT_PRIMARY(1, 2);
+    ASSERT_IN_SYNC(1, "2,3");
+}
+END_TEST
+
+/* Without enough room nothing is gained by a change: writes wait, and go on
+ * with everybody when there is room. */
+START_TEST(too_many_are_full)
+{
+    one_tablet();
+    set_full(2, true);
+    rig_follow(&r);
+    set_full(_i == 0 ? 0 : 1, true);
+    rig_run(&r, 30 * RIG_S);
+    ASSERT_IN_SYNC(1, "1,2");
+    ASSERT_PRIMARY(1, 1);
+    ASSERT_EPOCH(1, 2);
+    assert_told(_i == 0 ? "tablet 1: disk full on storage-1; writes refused"
+                        : "tablet 1: disk full on storage-2; writes refused",
+                true);
+    set_full(2, false); /* not in I, but a learner by and by: it may help */
+    rig_run(&r, 12 * RIG_S);
+    ASSERT_LEARNERS(1, "3");
+    rig_follow(&r);
+    rig_run(&r, RIG_S);
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_ADD, rig_replica(&r, 2)),
+                     ST_OK);
+    rig_follow(&r);
+    rig_run(&r, RIG_S);
+    ASSERT_IN_SYNC(1, _i == 0 ? "2,3" : "1,3");
+    assert_told("writes refused", false);
+}
+END_TEST
+
+START_TEST(all_full_at_once)
+{
+    one_tablet();
+    for (unsigned i = 0; i < 3; i++) {
+        for (uint32_t t = 1; t <= r.core->tablet_count; t++) {
+            rig_report(&r, i, t)->flags |= REPORT_FULL;
+        }
+    }
+    set_full(2, true); /* the first that is heard leaves */
+    rig_run(&r, 5 * RIG_S);
+    ASSERT_IN_SYNC(1, "1,2");
+    ASSERT_EPOCH(1, 2);
+    assert_told("disk full on storage-1 and storage-2", true);
+}
+END_TEST
+
+/* Another's disk is not a place for what has none; a process that starts has
+ * said nothing yet. */
+START_TEST(full_ones_take_nothing)
+{
+    rig_init(&r, 3, 3, 1);
+    rig_settle(&r, 3);
+    rig_start(&r, 3);
+    rig_run(&r, RIG_S);
+    set_full(3, true);
+    ck_assert(!core_node(r.core, 4)->full); /* no report, no word */
+    set_full(2, true);
+    ASSERT_IN_SYNC(1, "1,2");
+    ASSERT_LEARNERS(1, "4"); /* one with room instead */
+    rig_kill(&r, 2);
+    rig_start(&r, 2);
+    ck_assert(!core_node(r.core, 3)->full);
+}
+END_TEST
+
 START_TEST(r25_another_takes_the_place_of_the_long_dead)
 {
     rig_init(&r, 3, 3, 4);
@@ -694,6 +859,15 @@ static void add_second(Suite *s)
     tcase_add_loop_test(t, r15_handover, 0, 2);
     tcase_add_test(t, r15_handover_to_itself_or_to_the_unfit_makes_an_epoch);
     tcase_add_test(t, leave_of_a_primary_and_of_a_secondary);
+    suite_add_tcase(s, t);
+    t = make_case("full disks");
+    tcase_add_test(t, full_secondary_leaves);
+    tcase_add_test(t, full_learner_does_not_join);
+    tcase_add_test(t, full_primary_is_relieved);
+    tcase_add_test(t, full_primary_waits_for_a_fresh_heartbeat);
+    tcase_add_loop_test(t, too_many_are_full, 0, 2);
+    tcase_add_test(t, all_full_at_once);
+    tcase_add_test(t, full_ones_take_nothing);
     suite_add_tcase(s, t);
     t = make_case("operator");
     tcase_add_test(t, disable_hands_over_and_enable_takes_back);
