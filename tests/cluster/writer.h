@@ -22,6 +22,12 @@ struct cell_model {
     bool large;
 };
 
+/* The cell whose last write's outcome is not known yet. */
+struct doubt {
+    enum { DOUBT_NONE, DOUBT_PUT, DOUBT_COUNTER, DOUBT_LIST } kind;
+    unsigned key;
+};
+
 struct writer_stats {
     uint64_t acknowledged, unknown, settled, voided, lost, refused, reads;
     uint64_t violations;
@@ -45,6 +51,7 @@ struct writer {
     struct cell_model puts[WRITER_KEYS];
     int64_t counters[WRITER_KEYS];
     uint64_t added[WRITER_KEYS]; /* cells of lists */
+    struct doubt doubt;
     struct writer_stats stats;
 };
 
@@ -52,9 +59,12 @@ struct writer {
 int64_t writer_now_us(void);
 /* Writes until W->stop; the thread's function. */
 void *writer_run(void *w);
-/* Reads all that W ever wrote; adds to its violations. Only while it rests. */
+/* Reads all that W ever wrote; adds to its violations. Only while it rests.
+ * Of a cell in doubt it is enough that it can be read. */
 void writer_verify(struct writer *w);
-/* Waits until W rests between two operations; it goes on at writer_go(). */
+/* Waits until W rests between two operations, or between two tries to settle
+ * one, which may be in vain for as long as nothing can be written; it goes on
+ * at writer_go(). */
 void writer_hold(struct writer *w);
 void writer_go(struct writer *w);
 void writer_get_stats(struct writer *w, struct writer_stats *out);

@@ -275,25 +275,28 @@ static bool word_hang_disk(struct script *s)
     return m != NULL;
 }
 
+static void do_full_disk(struct script *s, struct member *m)
+{
+    sim_disk_limit(m->host,
+                   sim_disk_used(m->host) + (uint64_t)number(s, 1, 0) + 1);
+}
+
 static bool word_full_disk(struct script *s)
 {
-    struct member *m = who(s, 0);
-    if (m != NULL) {
-        sim_disk_limit(m->host,
-                       sim_disk_used(m->host) + (uint64_t)number(s, 1, 0) + 1);
-    }
-    return m != NULL;
+    return each(s, do_full_disk);
+}
+
+static void do_free_disk(struct script *s, struct member *m)
+{
+    (void)s;
+    sim_disk_limit(m->host, 0);
+    sim_disk_slow(m->host, 0);
+    sim_disk_hang(m->host, false);
 }
 
 static bool word_free_disk(struct script *s)
 {
-    struct member *m = who(s, 0);
-    if (m != NULL) {
-        sim_disk_limit(m->host, 0);
-        sim_disk_slow(m->host, 0);
-        sim_disk_hang(m->host, false);
-    }
-    return m != NULL;
+    return each(s, do_free_disk);
 }
 
 static bool word_fail_sync(struct script *s)
@@ -539,6 +542,41 @@ static bool word_expect_no_writes(struct script *s)
     return no_write_yet(&g) || failed(s, "a write within");
 }
 
+#define PAUSE_US (2 * SIM_S)
+
+static bool word_await_no_writes(struct script *s)
+{
+    int64_t end = world_now(s->c->w) + number(s, 0, 60000) * SIM_MS;
+    while (world_now(s->c->w) < end && !sim_cluster_failed(s->c)) {
+        struct goal g = {s, NULL, workload_acked(s->c->workload)};
+        world_run_for(s->c->w, PAUSE_US);
+        if (no_write_yet(&g)) {
+            return true;
+        }
+    }
+    return sim_cluster_failed(s->c) || failed(s, "still writes after");
+}
+
+static bool still_in_sync(void *ctx)
+{
+    struct goal *g = ctx;
+    const struct msg_map *map = sim_cluster_map(g->s->c);
+    bool in = map == NULL || map->tablets_count == 0;
+    for (uint32_t i = 0; !in && i < map->tablets[0].in_sync_count; i++) {
+        in = map->tablets[0].in_sync[i].node == g->m->node;
+    }
+    return in;
+}
+
+static bool word_await_out(struct script *s)
+{
+    struct goal g = {s, who(s, 0), 0};
+    return g.m != NULL &&
+           (world_run_while(s->c->w, still_in_sync, &g,
+                            number(s, 1, 3000) * SIM_MS) ||
+            sim_cluster_failed(s->c) || failed(s, "still in sync:"));
+}
+
 static bool still_primary(void *ctx)
 {
     struct goal *g = ctx;
@@ -593,6 +631,26 @@ static bool word_expect_epochs(struct script *s)
     sim_cluster_fail(s->c, "scenario: %llu epochs since the mark",
                      (unsigned long long)made);
     return false;
+}
+
+/* A primary's last entry is committed: nothing that was taken hangs. */
+static bool word_expect_committed(struct script *s)
+{
+    for (unsigned i = 0; i < s->c->o.storages; i++) {
+        struct member *m = sim_cluster_member(s->c, MEMBER_STORAGE, i);
+        struct tablet_report r[CLUSTER_TABLETS];
+        uint32_t count = 0;
+        if (sim_host_running(m->host)) {
+            count = storage_node_tablets(member_object(m), r, CLUSTER_TABLETS);
+        }
+        for (uint32_t k = 0; k < count; k++) {
+            if (r[k].role == REPLICA_PRIMARY &&
+                !name_equal(r[k].last, r[k].committed)) {
+                return failed(s, "not all committed");
+            }
+        }
+    }
+    return true;
 }
 
 static bool word_expect_gap(struct script *s)
@@ -658,10 +716,13 @@ static const struct {
     {"await_reads", 1, word_await_reads},
     {"expect_forwarded", 0, word_expect_forwarded},
     {"await_moved", 2, word_await_moved},
+    {"await_out", 2, word_await_out},
     {"await_down", 2, word_await_down},
+    {"await_no_writes", 1, word_await_no_writes},
     {"expect_no_writes", 1, word_expect_no_writes},
     {"mark", 0, word_mark},
     {"expect_epochs", 1, word_expect_epochs},
+    {"expect_committed", 0, word_expect_committed},
     {"expect_gap", 1, word_expect_gap},
     {"expect_starts", 2, word_expect_starts},
 };

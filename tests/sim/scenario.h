@@ -29,16 +29,19 @@
  *   await_writes MS         fails if no write is acknowledged within
  *   await_reads MS          fails if no read is answered within
  *   await_moved WHO MS      tablet 0's primary is another than WHO
+ *   await_out WHO MS        tablet 0's I is without WHO
+ *   await_no_writes MS      fails if they have not ended by then
  *   await_down WHO MS       fails if WHO still runs then
  *   expect_no_writes MS     fails if one is acknowledged within
  *   expect_forwarded        secondaries that run have sent reads on (R9)
  *   mark, expect_epochs N   fewer than N epochs of tablet 0 since `mark`
+ *   expect_committed        all that primaries took is committed
  *   expect_gap MS           no longer time without a write since `mark`
  *   expect_starts WHO N     it did not start more than N times since `mark`
  *
  * WHO is a member's name, "primary", "secondary" (sim_cluster_find()), a name
  * made by `let`, or "all" servers or "clients" (kill, stop, start, power_off,
- * preempt, step_wall).
+ * preempt, full_disk, free_disk, step_wall).
  */
 #ifndef TESTS_SIM_SCENARIO_H
 #define TESTS_SIM_SCENARIO_H

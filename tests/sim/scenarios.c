@@ -98,6 +98,35 @@ const struct scenario scenarios[] = {
      "full_disk P 2000; wait 8000; free_disk P; await_whole 60000;"
      "full_disk coordinator-1; kill secondary; wait 3000; free_disk "
      "coordinator-1; await_whole 60000; await_writes 3000"},
+    {"all-disks-full", "16: writes refused, reads go on, then all is well", 0,
+     0, 0,
+     "mark; full_disk all 100; await_no_writes 400000; expect_no_writes 3000;"
+     "await_reads 20000; expect_committed; free_disk all; await_writes 4000;"
+     "await_whole 40000; expect_starts storage-1 0; expect_starts storage-2 0;"
+     "expect_starts storage-3 0; expect_starts coordinator-1 0"},
+    {"primarys-disk-full", "16: one with room takes over", 0, 0, 0,
+     "let P primary; mark; full_disk P; await_moved P 400000;"
+     "await_out P 3000; expect_gap 3000; await_writes 2000; wait 20000;"
+     "expect_gap 3000; free_disk P; await_whole 40000; expect_gap 3000;"
+     "expect_starts storage-1 0; expect_starts storage-2 0;"
+     "expect_starts storage-3 0"},
+    {"secondarys-disk-full", "16: the others go on without it", 0, 0, 0,
+     "let S secondary; mark; full_disk S; await_out S 400000; expect_gap 3000;"
+     "await_writes 2000; wait 20000; expect_gap 3000; free_disk S;"
+     "await_whole 40000; expect_gap 3000; expect_starts storage-1 0;"
+     "expect_starts storage-2 0; expect_starts storage-3 0"},
+    {"one-disk-of-two-full", "16: I cannot shrink: refused, and nothing lost",
+     2, 2, 0,
+     "mark; full_disk secondary; await_no_writes 400000; await_reads 20000;"
+     "expect_committed; expect_epochs 1; free_disk storage-1;"
+     "free_disk storage-2; await_writes 4000; await_whole 40000;"
+     "full_disk primary; await_no_writes 400000; await_reads 20000;"
+     "free_disk storage-1; free_disk storage-2; await_writes 4000;"
+     "await_whole 40000"},
+    {"full-disks-lose-power", "16, 19: and come back full", 0, 0, 0,
+     "full_disk all 100; await_no_writes 400000; power_off all; start all;"
+     "wait 8000; kill primary; wait 2000; free_disk all; await_writes 20000;"
+     "await_whole 60000"},
     {"disk-slow", "17: by 200 ms and 2 s, then never", 0, 0, 0,
      "let S secondary; slow_disk S 200; await_writes 2000; wait 3000;"
      "slow_disk S 2000; wait 5000; await_writes 3000; free_disk S;"
