@@ -55,6 +55,7 @@ struct disk {
     uint64_t asked;
     struct op_list done; /* run on the loop, to be told in its next turn */
     int64_t sync_us;     /* what an fdatasync takes: a moving mean */
+    struct metric_histogram sync_times;
     uint32_t distrusted; /* so many must pass before one is waited for */
     uint8_t *bounce;     /* aligned, for O_DIRECT */
     bool told_medium;    /* that O_DIRECT is not to be had */

@@ -238,3 +238,15 @@ void env_uv_get_stats(const struct env *e, struct env_uv_stats *out)
         .disk_bytes = count_get(&c->disk_bytes),
     };
 }
+
+void env_uv_get_figures(const struct env *e, struct env_uv_figures *out)
+{
+    const struct env_uv *u = (const struct env_uv *)(const void *)e;
+    const struct env_conn *c;
+    *out = (struct env_uv_figures){.sync_us = u->disk.sync_times};
+    TAILQ_FOREACH(c, &u->net.conns, all)
+    {
+        size_t queued = env_uv_conn_queued(c);
+        out->queued_max = queued > out->queued_max ? queued : out->queued_max;
+    }
+}

@@ -12,6 +12,7 @@
 #include "common/env.h"
 #include "common/hello.h"
 #include "common/key.h"
+#include "common/metrics.h"
 
 struct env_uv_options {
     uv_loop_t *loop; /* the caller's; runs on the caller's thread */
@@ -54,5 +55,12 @@ struct env_uv_stats {
 };
 /* May be called on any thread while E is open. */
 void env_uv_get_stats(const struct env *e, struct env_uv_stats *out);
+
+/* The same, on the loop's thread only. */
+struct env_uv_figures {
+    struct metric_histogram sync_us; /* what fdatasyncs of written data took */
+    uint64_t queued_max; /* now, of the connection with most unsent bytes */
+};
+void env_uv_get_figures(const struct env *e, struct env_uv_figures *out);
 
 #endif

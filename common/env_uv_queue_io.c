@@ -125,6 +125,7 @@ static void measure(struct disk *d, const struct disk_op *op)
     if (!op->sync || op->status != ST_OK) {
         return;
     }
+    metric_add_us(&d->sync_times, op->sync_us);
     d->sync_us += (op->sync_us - d->sync_us) / MEAN_OF;
     if (op->sync_us >= SLOW_US) {
         d->distrusted = DISTRUST;

@@ -68,13 +68,13 @@ static size_t bucket_of_us(int64_t us)
     return i;
 }
 
-void histogram_add_us(struct histogram *h, int64_t us)
+void metric_add_us(struct metric_histogram *h, int64_t us)
 {
     h->buckets[bucket_of_us(us)]++;
     h->sum += (uint64_t)(us > 0 ? us : 0);
 }
 
-void histogram_add_size(struct histogram *h, uint64_t n)
+void metric_add_size(struct metric_histogram *h, uint64_t n)
 {
     size_t i = 0;
     while (i < SIZE_BOUNDS && n > UINT64_C(1) << (2 * i)) {
@@ -190,7 +190,8 @@ void metrics_observe_us(struct metrics *m, size_t id, int64_t us)
                               memory_order_relaxed);
 }
 
-void metrics_copy(struct metrics *m, size_t id, const struct histogram *h)
+void metrics_copy(struct metrics *m, size_t id,
+                  const struct metric_histogram *h)
 {
     if (m == NULL) {
         return;

@@ -34,12 +34,12 @@ struct metric_def {
 /* A histogram that one thread counts in by itself, for code that knows no
  * registry: zeros at first. */
 #define METRIC_BUCKETS 18
-struct histogram {
+struct metric_histogram {
     uint64_t buckets[METRIC_BUCKETS]; /* each alone, not summed */
     uint64_t sum;
 };
-void histogram_add_us(struct histogram *h, int64_t us);
-void histogram_add_size(struct histogram *h, uint64_t n);
+void metric_add_us(struct metric_histogram *h, int64_t us);
+void metric_add_size(struct metric_histogram *h, uint64_t n);
 
 struct metrics;
 
@@ -54,7 +54,8 @@ void metrics_move(struct metrics *m, size_t id, int64_t by); /* gauge */
 void metrics_observe_us(struct metrics *m, size_t id, int64_t us);
 /* Makes a histogram's row say what H says; rows that are written so have no
  * other writer. */
-void metrics_copy(struct metrics *m, size_t id, const struct histogram *h);
+void metrics_copy(struct metrics *m, size_t id,
+                  const struct metric_histogram *h);
 
 /* Series with one label whose values come and go, as of tablets: families
  * with one number for each KEY. */

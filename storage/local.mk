@@ -9,7 +9,7 @@ libstorage_a_SOURCES = \
     storage/client_table.c storage/client_table.h \
     storage/config.c storage/config.h \
     storage/links.c storage/links.h \
-    storage/metrics.def \
+    storage/metrics.def storage/tablet_metrics.def \
     storage/node.c storage/node.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
     storage/replica_epoch.c \
@@ -22,6 +22,7 @@ libstorage_a_SOURCES = \
     storage/shard_catchup.c \
     storage/shard_checkpoint.c \
     storage/shard_cluster.c \
+    storage/shard_figures.c \
     storage/shard_forward.c \
     storage/shard_net.c \
     storage/shard_requests.c \

@@ -110,3 +110,14 @@ void storage_node_stats(struct storage_node *n, struct storage_stats *out)
 {
     shard_stats(n->shard, out);
 }
+
+void storage_node_figures(struct storage_node *n, struct storage_figures *out)
+{
+    shard_figures(n->shard, out);
+}
+
+uint32_t storage_node_tablet_figures(struct storage_node *n,
+                                     struct tablet_figures *out, uint32_t max)
+{
+    return shard_tablet_figures(n->shard, out, max);
+}

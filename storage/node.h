@@ -8,6 +8,7 @@
 #define STORAGE_NODE_H
 
 #include "common/env.h"
+#include "common/metrics.h"
 
 struct storage_node;
 
@@ -78,5 +79,29 @@ struct storage_stats {
     uint64_t cells, bytes;
 };
 void storage_node_stats(struct storage_node *n, struct storage_stats *out);
+
+/* How the engine fares: see metrics.def for what each one is. */
+struct storage_figures {
+    struct metric_histogram group_records, group_bytes, checkpoint_us;
+    uint64_t payload_bytes, checkpoint_bytes;
+    uint64_t catchup_sent, catchup_received; /* bytes of snapshots' cells */
+    uint64_t epochs, lease_losses;
+    uint64_t log_queued, requests, held, uncommitted; /* now */
+    int64_t checkpoint_age_us; /* of the oldest tablet's */
+};
+void storage_node_figures(struct storage_node *n, struct storage_figures *out);
+
+struct tablet_figures {
+    uint32_t tablet;
+    uint64_t epoch, cells, bytes, memory;
+    uint64_t checkpoint_bytes; /* its newest file */
+    uint64_t log_bytes;        /* from the oldest position it needs on */
+    uint64_t lag;              /* entries in the log beyond the commit */
+    uint32_t in_sync;
+    uint8_t role; /* enum replica_role */
+};
+/* All tablets here, at most MAX; returns how many. */
+uint32_t storage_node_tablet_figures(struct storage_node *n,
+                                     struct tablet_figures *out, uint32_t max);
 
 #endif

@@ -553,6 +553,16 @@ void replica_report(const struct replica_core *r, struct tablet_report *out)
     out->flags = (uint8_t)flags;
 }
 
+void replica_figures(const struct replica_core *r, struct replica_figures *out)
+{
+    uint64_t last = log_last(r).seq;
+    *out = (struct replica_figures){
+        .held = r->held_count,
+        .uncommitted = last > r->committed ? last - r->committed : 0,
+        .in_sync = r->config.in_sync_count,
+    };
+}
+
 void replica_placed(struct replica_core *r, uint64_t ordinal, uint64_t position)
 {
     if (r->phase == PHASE_ENTERING && ordinal == r->staged_ordinal) {

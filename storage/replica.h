@@ -164,6 +164,13 @@ bool replica_is_open(const struct replica_core *r);
 /* It cannot vouch for its log (R16). */
 bool replica_is_damaged(const struct replica_core *r);
 void replica_report(const struct replica_core *r, struct tablet_report *out);
+/* How many commands wait for the opening, how many entries for the commit;
+ * the size of its in-sync set. */
+struct replica_figures {
+    uint64_t held, uncommitted;
+    uint32_t in_sync;
+};
+void replica_figures(const struct replica_core *r, struct replica_figures *out);
 /* The record of FX_APPEND's ORDINAL starts at log position POSITION. */
 void replica_placed(struct replica_core *r, uint64_t ordinal,
                     uint64_t position);

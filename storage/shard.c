@@ -55,6 +55,7 @@ struct tablet *shard_add_tablet(struct shard *s, uint32_t id,
     t->shard = s;
     t->next_us = INT64_MAX;
     t->checkpoint = state_applied(state);
+    t->checkpoint_us = env_now_us(s->env);
     t->core = replica_new(&s->host, id, state);
     s->tablets =
         xrealloc(s->tablets, (s->tablet_count + 1) * sizeof(*s->tablets));
@@ -165,6 +166,7 @@ void shard_step(struct shard *s, struct tablet *t, struct event *e)
         catchup_abort(t);
     }
     if (replica_config(t->core)->epoch != epoch) {
+        s->figures.epochs++;
         forward_on_epoch(s, t);
     }
     requests_after_step(s);
@@ -335,6 +337,7 @@ static enum status load_one(struct shard *s, uint32_t id, struct err *err)
     if (!damaged && !c.bad) {
         replica_replay_config(t->core, &cfg);
         t->checkpoint_epoch = cfg.epoch;
+        t->checkpoint_bytes = checkpoint_file_bytes(s, info.file);
     }
     arena_free(&a);
     buf_free(&config);

@@ -9,6 +9,7 @@
  *   shard_catchup.c     snapshots, served and fetched (R17)
  *   shard_checkpoint.c  when to checkpoint, what the log may forget
  *   shard_cluster.c     heartbeats, the map, links to the other nodes
+ *   shard_figures.c     how it fares, for metrics
  */
 #ifndef STORAGE_SHARD_H
 #define STORAGE_SHARD_H
@@ -37,5 +38,8 @@ uint32_t shard_reports(struct shard *s, struct tablet_report *out,
 bool shard_ready(const struct shard *s);
 void shard_status(struct shard *s, struct buf *out);
 void shard_stats(struct shard *s, struct storage_stats *out);
+void shard_figures(struct shard *s, struct storage_figures *out);
+uint32_t shard_tablet_figures(struct shard *s, struct tablet_figures *out,
+                              uint32_t max);
 
 #endif

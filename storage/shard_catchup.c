@@ -95,6 +95,9 @@ static void send_page(struct client *c, uint64_t id,
     buf_clear(&s->out);
     wire_put_tablet_page(&s->out, id, &page);
     s->env->ops->send(c->conn, buf_slice(&s->out));
+    if (pin != 0 && c->peer.role == ROLE_STORAGE) {
+        s->figures.catchup_sent += s->out.len;
+    }
     buf_free(&clients);
     arena_free(&a);
     s->stats.scans++;
@@ -217,7 +220,10 @@ static enum status load_page(struct fetch *f,
 {
     enum status st = ST_OK;
     for (uint32_t i = 0; i < page->cells_count && st == ST_OK; i++) {
-        st = state_load_cell(f->state, &page->cells[i]);
+        const struct cell *c = &page->cells[i];
+        f->shard->figures.catchup_received +=
+            c->partition.len + c->row.len + c->column.len + c->value.len;
+        st = state_load_cell(f->state, c);
     }
     if (st == ST_OK && !page->more) {
         st = state_load_clients(f->state, page->clients);

@@ -14,6 +14,8 @@
  */
 #include "storage/shard_impl.h"
 
+#include <stdio.h>
+
 #define RETRY_US 1000000
 #define LOG_SHARE 4 /* of the data, the log may always be this part */
 
@@ -57,6 +59,31 @@ void checkpoint_stop(struct shard *s)
     env_timer_stop(s->env, &s->checkpoint_timer);
 }
 
+uint64_t checkpoint_file_bytes(struct shard *s, const char *file)
+{
+    char path[CHECKPOINT_NAME_MAX + STORE_FOLDER_MAX];
+    struct env_file *f;
+    uint64_t size = 0;
+    (void)snprintf(path, sizeof(path), "%s/%s", s->folder, file);
+    if (s->env->ops->file_open(s->env, path, ENV_READONLY, &f) == ST_OK) {
+        if (s->env->ops->file_size(f, &size) != ST_OK) {
+            size = 0;
+        }
+        s->env->ops->file_close(f);
+    }
+    return size;
+}
+
+static void note_written(struct shard *s, struct tablet *t, const char *file)
+{
+    t->checkpoint_us = env_now_us(s->env);
+    t->checkpoint_bytes = checkpoint_file_bytes(s, file);
+    s->stats.checkpoints++;
+    s->figures.checkpoint_bytes += t->checkpoint_bytes;
+    metric_add_us(&s->figures.checkpoint_us,
+                  t->checkpoint_us - t->writing_since_us);
+}
+
 static void on_written(void *ctx, enum status st, const char *file)
 {
     struct tablet *t = ctx;
@@ -69,7 +96,7 @@ static void on_written(void *ctx, enum status st, const char *file)
         log_debug(s->env->log, "checkpoint", "written",
                   "tablet=%" PRIu32 " seq=%" PRIu64 " file=%s", t->id,
                   t->writing.seq, file);
-        s->stats.checkpoints++;
+        note_written(s, t, file);
     }
     if (st == ST_OK) {
         t->checkpoint = t->writing;
@@ -103,6 +130,7 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
         .ctx = t,
     };
     t->writing = state_snapshot_name(snapshot);
+    t->writing_since_us = env_now_us(s->env);
     t->writing_epoch = replica_config(t->core)->epoch;
     t->writer = checkpoint_write_take(&job, snapshot);
     buf_free(&config);

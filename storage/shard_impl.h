@@ -29,7 +29,10 @@ struct tablet {
     /* Newest checkpoint: what it ends with, which configuration it brings. */
     struct name checkpoint;
     uint64_t checkpoint_epoch;
+    int64_t checkpoint_us;     /* when it was written, or found */
+    uint64_t checkpoint_bytes; /* its file */
     struct checkpoint_writer *writer;
+    int64_t writing_since_us;
     struct name writing;
     uint64_t writing_epoch;
     struct fetch *fetch;
@@ -38,6 +41,8 @@ struct tablet {
     uint64_t known;  /* recovery: a damaged checkpoint ended with this seq */
     uint64_t proven; /* recovery: up to this position nothing is missing */
     bool seen;       /* recovery: has a checkpoint or a record */
+    bool leased;     /* it could read when last asked, as primary in ... */
+    uint64_t leased_epoch;
 };
 
 /* A connection that came in. */
@@ -154,6 +159,7 @@ struct shard {
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct storage_stats stats;
+    struct storage_figures figures; /* what is counted, not what is now */
 };
 
 /* shard.c */
@@ -230,6 +236,12 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
                            struct state_snapshot *snapshot);
 void checkpoint_consider(struct shard *s);
 bool checkpoint_running(const struct shard *s);
+/* Bytes of a checkpoint FILE (without the folder); 0 if it is gone. */
+uint64_t checkpoint_file_bytes(struct shard *s, const char *file);
+
+/* shard_figures.c */
+/* T's replica could, or could not, read just now. */
+void shard_note_lease(struct tablet *t, bool serving);
 
 /* shard_cluster.c */
 void cluster_init(struct shard *s);

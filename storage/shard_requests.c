@@ -196,6 +196,7 @@ static enum status try_read(struct client *c, struct tablet *t,
     }
     /* R9: the lease is checked after the value was fetched. */
     enum status st = replica_may_read(t->core, env_now_us(s->env));
+    shard_note_lease(t, st == ST_OK);
     if (st == ST_OK && rests) {
         return ST_MORE;
     }

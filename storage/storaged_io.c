@@ -22,6 +22,17 @@ static const struct metric_def metric_defs[] = {
 #undef METRIC
 };
 
+static const struct metric_def tablet_defs[] = {
+#define METRIC(field, type, name, help) {name, METRIC_##type, "", help},
+#include "storage/tablet_metrics.def"
+#undef METRIC
+};
+
+#define TABLET_METRICS (sizeof(tablet_defs) / sizeof(tablet_defs[0]))
+
+static const struct metric_families tablet_families = {"tablet", tablet_defs,
+                                                       TABLET_METRICS};
+
 struct storaged {
     struct daemon *daemon;
     struct cluster_key key;
@@ -179,11 +190,60 @@ static void refresh(struct storaged *s)
     metrics_set(m, M_CONNECTIONS, (int64_t)net.conns_open);
 }
 
+static void refresh_figures(struct storaged *s)
+{
+    struct metrics *m = s->daemon->metrics;
+    struct storage_figures f;
+    struct env_uv_figures u;
+    storage_node_figures(s->node, &f);
+    env_uv_get_figures(s->env, &u);
+    metrics_copy(m, M_SYNC_TIME, &u.sync_us);
+    metrics_copy(m, M_GROUP_RECORDS, &f.group_records);
+    metrics_copy(m, M_GROUP_BYTES, &f.group_bytes);
+    metrics_copy(m, M_CHECKPOINT_TIME, &f.checkpoint_us);
+    count_to(m, M_PAYLOAD, f.payload_bytes);
+    count_to(m, M_CHECKPOINT_WRITTEN, f.checkpoint_bytes);
+    count_to(m, M_EPOCHS, f.epochs);
+    count_to(m, M_LEASE_LOSSES, f.lease_losses);
+    count_to(m, M_CATCHUP_SENT, f.catchup_sent);
+    count_to(m, M_CATCHUP_RECEIVED, f.catchup_received);
+    metrics_set(m, M_CHECKPOINT_AGE, f.checkpoint_age_us / 1000000);
+    metrics_set(m, M_LOG_QUEUED, (int64_t)f.log_queued);
+    metrics_set(m, M_REQUESTS, (int64_t)f.requests);
+    metrics_set(m, M_HELD, (int64_t)f.held);
+    metrics_set(m, M_UNCOMMITTED, (int64_t)f.uncommitted);
+    metrics_set(m, M_QUEUED_MAX, (int64_t)u.queued_max);
+}
+
+static void refresh_tablets(struct storaged *s)
+{
+    struct tablet_figures *t = xcalloc(LIMIT_TABLETS, sizeof(*t));
+    uint32_t *keys = xcalloc(LIMIT_TABLETS, sizeof(*keys));
+    uint32_t count = storage_node_tablet_figures(s->node, t, LIMIT_TABLETS);
+    int64_t *values =
+        xcalloc(count == 0 ? 1 : count, TABLET_METRICS * sizeof(*values));
+    int64_t *to = values;
+    for (uint32_t i = 0; i < count; i++) {
+        keys[i] = t[i].tablet;
+#define METRIC(field, type, name, help) *to++ = (int64_t)t[i].field;
+#include "storage/tablet_metrics.def"
+#undef METRIC
+    }
+    metrics_publish(s->daemon->metrics, &tablet_families, keys, values, count);
+    free(values);
+    free(keys);
+    free(t);
+}
+
 static void on_refresh(uv_timer_t *t)
 {
     struct storaged *s = t->data;
     bool ready = storage_node_ready(s->node);
     refresh(s);
+    refresh_figures(s);
+    if (ready) {
+        refresh_tablets(s);
+    }
     if (ready && !s->ready) {
         daemon_ready(s->daemon);
         (void)uv_timer_start(t, on_refresh, REFRESH_MS, REFRESH_MS);

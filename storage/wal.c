@@ -100,7 +100,9 @@ static void put_record(struct wal *w, struct wal_record *r)
     r->end = w->end;
     g->end = w->end;
     g->mark = stamp.mark;
+    g->records++;
     w->stats.records++;
+    w->stats.payload += r->kind == WAL_ENTRY ? r->payload.len : 0;
     w->stats.bytes += g->data.len - before;
 }
 
@@ -244,6 +246,8 @@ static void group_done(struct wal *w, struct wal_group *g)
     w->marked = g->mark > w->marked ? g->mark : w->marked;
     w->queued -= g->bytes;
     w->stats.groups++;
+    metric_add_size(&w->stats.group_records, g->records);
+    metric_add_size(&w->stats.group_bytes, g->bytes);
     group_free(w, g);
 }
 
@@ -496,4 +500,5 @@ int64_t wal_pending_age_us(const struct wal *w)
 void wal_get_stats(const struct wal *w, struct wal_stats *out)
 {
     *out = w->stats;
+    out->queued = w->queued;
 }

@@ -10,6 +10,7 @@
 #define STORAGE_WAL_H
 
 #include "common/env.h"
+#include "common/metrics.h"
 
 struct wal;
 
@@ -118,6 +119,9 @@ void wal_release(struct wal *w, uint32_t tablet, uint64_t position);
 bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
                        uint64_t *position);
 
+/* Where TABLET needs the log from; false if it needs nothing of it. */
+bool wal_needs(const struct wal *w, uint32_t tablet, uint64_t *position);
+
 /* Reads back the entry that starts at POSITION, for sending it to a peer
  * (R17). Blocks. ST_GONE if the position was released; ST_CORRUPT if it does
  * not read as a record. The payload is appended to OUT, and R's slice points
@@ -140,6 +144,9 @@ int64_t wal_pending_age_us(const struct wal *w);
 /* For /metrics. */
 struct wal_stats {
     uint64_t groups, records, bytes, marks, segments_made, segments_reused;
+    uint64_t payload; /* bytes of entries, of BYTES */
+    uint64_t queued;  /* now: bytes not on disk */
+    struct metric_histogram group_records, group_bytes; /* of each group */
 };
 void wal_get_stats(const struct wal *w, struct wal_stats *out);
 

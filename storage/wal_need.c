@@ -36,6 +36,16 @@ void wal_need_from(struct wal *w, uint32_t tablet, uint64_t position)
     w->needs_count++;
 }
 
+bool wal_needs(const struct wal *w, uint32_t tablet, uint64_t *position)
+{
+    size_t at = need_place(w, tablet);
+    if (at == w->needs_count || w->needs[at].tablet != tablet) {
+        return false;
+    }
+    *position = w->needs[at].position;
+    return true;
+}
+
 bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
                        uint64_t *position)
 {

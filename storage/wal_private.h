@@ -148,8 +148,9 @@ struct wal_group {
     uint64_t sequence; /* of its segment */
     uint64_t start;    /* position of DATA's first byte */
     uint64_t end;
-    uint64_t mark;    /* greatest that its records carry */
-    uint64_t bytes;   /* of records */
+    uint64_t mark;  /* greatest that its records carry */
+    uint64_t bytes; /* of records */
+    uint64_t records;
     int64_t since_us; /* first append */
     struct env_io io;
     struct wal *wal;

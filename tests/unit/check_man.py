@@ -10,7 +10,9 @@ programs in $PENN_BUILD (default: build).
 4. The examples of penncloud.conf.5 are files that the daemons accept.
 5. Every event logged at level error or above stands in the daemon's page, or
    for common/ and kv/ in penncloud.7.
-6. pennctl.1 explains every command of admin/commands.def, and no other.
+6. penn-storaged.8 explains every metric of a tablet, and none that is not
+   there.
+7. pennctl.1 explains every command of admin/commands.def, and no other.
 
 Prints one line a finding and "N passed, N failed" at the end."""
 import glob
@@ -184,6 +186,21 @@ def check_events():
                       f"{page}: does not explain event={event} ({path})")
 
 
+def check_metrics():
+    """Figures that penn-storaged.8 explains are there; of each tablet it
+    explains all."""
+    page = PAGES.get("penn-storaged.8", "")
+    rows = {f: set(re.findall(r"\"(penn_storage_\w+)\"", open(f).read()))
+            for f in ("storage/metrics.def", "storage/tablet_metrics.def")}
+    shown = set(re.findall(r"^\.It Li (penn_storage_\w+)$", page, re.M))
+    check(rows["storage/metrics.def"], "storage/metrics.def: has no metrics")
+    for name in sorted(rows["storage/tablet_metrics.def"] - shown):
+        check(False, f"penn-storaged.8: does not explain {name}")
+    for name in sorted(shown):
+        check(any(name in names for names in rows.values()),
+              f"penn-storaged.8: {name} is no metric")
+
+
 def check_commands():
     page = PAGES.get("pennctl.1", "")
     rows = set(re.findall(r"^COMMAND\(\"([^\"]+)\"",
@@ -204,6 +221,7 @@ def main():
     check_options()
     check_examples()
     check_events()
+    check_metrics()
     check_commands()
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

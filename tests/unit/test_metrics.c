@@ -116,12 +116,12 @@ START_TEST(copies)
         "penn_x_wait_seconds_sum 11.000049\n",
     };
     struct metrics *m = metrics_new(defs, COUNT);
-    struct histogram by_size = {.sum = 0}, by_time = {.sum = 0};
+    struct metric_histogram by_size = {.sum = 0}, by_time = {.sum = 0};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        histogram_add_size(&by_size, sizes[i]);
+        metric_add_size(&by_size, sizes[i]);
     }
-    histogram_add_us(&by_time, 49);
-    histogram_add_us(&by_time, 11000000);
+    metric_add_us(&by_time, 49);
+    metric_add_us(&by_time, 11000000);
     for (int i = 0; i < 2; i++) {
         metrics_copy(m, SIZES, &by_size);
         metrics_copy(m, WAIT, &by_time);
