@@ -13,7 +13,7 @@
 
 START_TEST(histogram_small_values_are_exact)
 {
-    static struct metric_histogram h;
+    static struct histogram h;
     ck_assert_uint_eq(histogram_quantile(&h, 0.5), 0);
     for (uint64_t i = 1; i <= 100; i++) {
         histogram_add(&h, i);
@@ -29,7 +29,7 @@ END_TEST
 START_TEST(histogram_is_within_its_step)
 {
     for (unsigned shift = 0; shift < 63; shift++) {
-        static struct metric_histogram h;
+        static struct histogram h;
         uint64_t v = (1ull << shift) + (1ull << shift) / 3;
         memset(&h, 0, sizeof(h));
         histogram_add(&h, v);
