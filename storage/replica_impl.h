@@ -21,6 +21,7 @@
 #define REPEAT_CHANGE_US 200000     /* an unanswered request is sent again */
 #define REFUSED_ADD_US 100000   /* after an ADD in vain; doubles, to 64 times */
 #define PEER_TICK_US 20000      /* how often peers that owe are looked at */
+#define LEASE_TICK_US 250000    /* ... and the leases of those that do not */
 #define PEER_WINDOW MIB(16)     /* bytes sent to a peer ahead of its acks */
 #define HELD_MAX 4096           /* commands that wait for R12 (f) */
 #define UNCOMMITTED_MAX MIB(64) /* bytes in the log that wait for acks */
@@ -77,6 +78,7 @@ struct peer {
     int64_t spoke_us;    /* when the dialogue last sent something */
     int64_t asked_us;    /* when it sent this step first */
     int64_t patience_us; /* after which it sends it again */
+    int64_t unleased_us; /* since when it is seen to give no lease; 0: does */
     int64_t progress_us; /* of its acks, or since when it owes any (R11) */
     int64_t change_us;   /* when the coordinator was last asked about it */
     bool change_asked;

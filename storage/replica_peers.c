@@ -584,6 +584,24 @@ static void repeat_step(struct replica_core *r, struct peer *p, int64_t now_us,
     }
 }
 
+/* Without the lease of a member nobody reads (R9), and where nothing is
+ * written no acknowledgement is owed that would show it: so one that gives
+ * none for `stall` is reported like one that owes (R11). Counted from when it
+ * is seen, not from the lease's end: who stood still sees all leases over. */
+static void watch_lease(struct replica_core *r, struct peer *p, int64_t now_us,
+                        struct effects *fx)
+{
+    int64_t end = beacon_table_peer_end(r->host->beacons, r->tablet,
+                                        r->config.epoch, p->id);
+    if (p->kind == PEER_LEARNER || end > now_us) {
+        p->unleased_us = 0;
+    } else if (p->unleased_us == 0) {
+        p->unleased_us = now_us;
+    } else if (now_us - p->unleased_us >= r->host->stall_us) {
+        ask_removal(r, p, "no lease", now_us, fx);
+    }
+}
+
 static void tick_peer(struct replica_core *r, struct peer *p, int64_t now_us,
                       struct effects *fx)
 {
@@ -593,6 +611,7 @@ static void tick_peer(struct replica_core *r, struct peer *p, int64_t now_us,
                now_us - p->progress_us >= r->host->stall_us) {
         ask_removal(r, p, "stalled", now_us, fx); /* R11 */
     }
+    watch_lease(r, p, now_us, fx);
     if (p->kind == PEER_SHADOW) {
         ask_change(r, p, CHANGE_ADD, "caught up", now_us, fx);
     }
@@ -616,5 +635,8 @@ int64_t peers_next_us(const struct replica_core *r)
             return r->ticked_us + PEER_TICK_US;
         }
     }
-    return INT64_MAX;
+    /* All tablets at the same moments: one timer for all. */
+    return r->peer_count > 0
+               ? (r->ticked_us / LEASE_TICK_US + 1) * LEASE_TICK_US
+               : INT64_MAX;
 }

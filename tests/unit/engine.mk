@@ -45,3 +45,8 @@ unit_heartbeat_SOURCES = tests/unit/test_heartbeat.c tests/unit/node_rig.c \
     tests/unit/node_rig.h
 unit_heartbeat_LDADD = $(ENGINE_UNIT)
 TESTS += unit_heartbeat
+check_PROGRAMS += unit_replica_lease
+unit_replica_lease_SOURCES = tests/unit/test_replica_lease.c \
+    tests/unit/replica_rig.c tests/unit/replica_rig.h
+unit_replica_lease_LDADD = $(ENGINE_UNIT)
+TESTS += unit_replica_lease
