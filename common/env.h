@@ -119,9 +119,11 @@ struct env_ops {
     /* Grows the file to SIZE bytes of zeros that are written and durable, so
      * that overwriting them later changes no metadata. */
     enum status (*file_allocate)(struct env_file *f, uint64_t size);
-    /* Blocking write and fdatasync, for start-up. */
+    /* For start-up: writes DATA at OFFSET (whole, or a failure), then
+     * fdatasync, all before it returns. */
     enum status (*file_write_now)(struct env_file *f, uint64_t offset,
                                   struct slice data);
+    /* fdatasync alone: what was written before, by another process too. */
     enum status (*file_sync_now)(struct env_file *f);
 
     /* Asynchronous; done() comes on the loop. Writes DATA at OFFSET (whole,

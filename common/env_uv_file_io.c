@@ -198,18 +198,6 @@ enum status env_uv_file_read(struct env_file *f, uint64_t offset, void *out,
 
 /* ---- writing ---- */
 
-enum status env_uv_file_write_now(struct env_file *f, uint64_t offset,
-                                  struct slice data)
-{
-    assert(TAILQ_EMPTY(&f->ops)); /* it would overtake them */
-    if (f->sync_failed) {
-        return ST_IO;
-    }
-    count_add(&f->u->counters.disk_writes, 1);
-    count_add(&f->u->counters.disk_bytes, data.len);
-    return env_uv_disk_counted(f->u, env_uv_pwrite(f->fd, offset, data));
-}
-
 enum status env_uv_file_sync_now(struct env_file *f)
 {
     assert(TAILQ_EMPTY(&f->ops));
@@ -222,6 +210,20 @@ enum status env_uv_file_sync_now(struct env_file *f)
         env_uv_sync_failed(f);
     }
     return s;
+}
+
+enum status env_uv_file_write_now(struct env_file *f, uint64_t offset,
+                                  struct slice data)
+{
+    assert(TAILQ_EMPTY(&f->ops)); /* it would overtake them */
+    if (f->sync_failed) {
+        return ST_IO;
+    }
+    count_add(&f->u->counters.disk_writes, 1);
+    count_add(&f->u->counters.disk_bytes, data.len);
+    enum status s =
+        env_uv_disk_counted(f->u, env_uv_pwrite(f->fd, offset, data));
+    return s == ST_OK ? env_uv_file_sync_now(f) : s;
 }
 
 static enum status write_zeros(int fd, uint64_t from, uint64_t to)
