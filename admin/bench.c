@@ -43,6 +43,7 @@ static bool parse(int argc, char **argv, struct bench_options *o)
     const char *op = "put";
     (void)ctl_take_option(&argc, argv, "--op", &op);
     (void)ctl_take_option(&argc, argv, "--disk", &o->disk);
+    o->prepared = ctl_take_flag(&argc, argv, "--prepared");
     return take_number(&argc, argv, "--clients", LIMIT_CLIENT_OPS / 2,
                        &o->clients) &&
            take_number(&argc, argv, "--value-size", LIMIT_VALUE,

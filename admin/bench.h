@@ -16,6 +16,7 @@ struct bench_options {
     uint32_t value_size;
     uint32_t keys;
     uint32_t seconds;
+    bool prepared;    /* a get's keys are there already */
     const char *disk; /* directory, or NULL */
     int timeout_ms;   /* of one request */
 };

@@ -80,7 +80,7 @@ static uint32_t keys_to_prepare(const struct bench *b)
     case BENCH_PUT:
         return 0;
     case BENCH_GET:
-        return b->o->keys;
+        return b->o->prepared ? 0 : b->o->keys;
     case BENCH_CPUT:
         return b->o->clients;
     }
