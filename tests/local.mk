@@ -3,6 +3,7 @@ include tests/sim/local.mk
 include tests/fuzz/local.mk
 include tests/cluster/local.mk
 include tests/e2e/local.mk
+include tests/bench/local.mk
 
 EXTRA_DIST += tests/run.py tests/tidy/tidy.py .clang-tidy .ci/run \
     tests/lib/penn.py tests/lib/store.py \

@@ -1,0 +1,24 @@
+# The storage engine beside other stores: tests/bench/kv-compare. Its programs
+# are none of the product's.
+check_PROGRAMS += bench_load bench_floor bench_sync_delay bench_fill
+bench_load_SOURCES = tests/bench/load.c tests/bench/load.h \
+    tests/bench/grpc_load.c tests/bench/pg_load.c tests/bench/resp_load.c
+bench_load_LDADD = libadmin.a libcommon.a $(XXHASH_LIBS)
+bench_floor_SOURCES = tests/bench/floor.c
+bench_floor_LDADD = libadmin.a -lpthread
+bench_sync_delay_SOURCES = tests/bench/sync_delay.c
+bench_fill_SOURCES = tests/bench/fill.c
+bench_fill_LDADD = libkv.a libcommon.a $(UV_LIBS) $(SODIUM_LIBS) \
+    $(XXHASH_LIBS) -lpthread
+
+bench-programs: $(BUILT_SOURCES) $(sbin_PROGRAMS) $(bin_PROGRAMS) \
+    bench_load$(EXEEXT) bench_floor$(EXEEXT) bench_sync_delay$(EXEEXT) \
+    bench_fill$(EXEEXT)
+
+# make bench BENCH='--only penncloud floor --seconds 1'
+BENCH =
+bench: bench-programs
+	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/kv-compare \
+	    --doc $(abs_srcdir)/doc $(BENCH)
+PHONY_TARGETS += bench bench-programs
+EXTRA_DIST += tests/bench/kv-compare
