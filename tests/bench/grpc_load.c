@@ -170,7 +170,7 @@ static void request(struct load_conn *c, uint64_t key, uint32_t count)
                                         "/etcdserverpb.KV/Txn"};
     char name[LOAD_KEY_SIZE + 1];
     buf_clear(&c->body);
-    put_be(&c->body, 0, 5); /* not compressed; the length comes last */
+    buf_put(&c->body, "\0\0\0\0\0", 5); /* plain; its length, filled in */
     switch (c->o->op) {
     case LOAD_PUT:
         put_put(c, key);

@@ -16,7 +16,7 @@
 enum load_op { LOAD_PUT, LOAD_GET, LOAD_FILL };
 
 /* A fill writes keys in order, so many a request. */
-#define LOAD_BATCH 100
+#define LOAD_BATCH 1000
 #define LOAD_KEY_SIZE 16
 
 struct load_options {

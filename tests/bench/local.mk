@@ -21,4 +21,5 @@ bench: bench-programs
 	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/kv-compare \
 	    --doc $(abs_srcdir)/doc $(BENCH)
 PHONY_TARGETS += bench bench-programs
-EXTRA_DIST += tests/bench/kv-compare
+EXTRA_DIST += tests/bench/kv-compare tests/bench/report.py \
+    tests/bench/stores.py tests/cluster/test_bench.py

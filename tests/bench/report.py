@@ -31,7 +31,9 @@ NOTES = """\
   three disks, gets are linearizable, the load goes to the leader.
   PostgreSQL: a primary and two standbys, `synchronous_standby_names = '2
   (s2, s3)'`, `synchronous_commit = on`; one INSERT ... ON CONFLICT DO UPDATE a
-  transaction. All else is as the packages have it. Gets of Redis and of
+  transaction. All else is as the packages have it, but for two waits of 5 s
+  (Redis' `repl-diskless-sync-delay`, PostgreSQL's
+  `wal_retrieve_retry_interval`), which are taken out. Gets of Redis and of
   PostgreSQL go to the primary, which answers alone, and may be stale once it
   has been replaced; those of PennCloud and etcd may not.
 * PennCloud seals what its processes say to each other and to clients; the
@@ -121,7 +123,7 @@ def ratios(result, row, ours, others):
     columns = [rates(result, "plain", row, o) for o in others]
     if not mine or not all(columns):
         return []
-    return [m / max(c) for m, *c in zip(mine, *columns)]
+    return [m / max(c) for m, *c in zip(mine, *columns) if max(c) > 0]
 
 
 def judged(values, least):
@@ -165,10 +167,10 @@ def head(result):
     used = [r["cpu_others"] for part in ("plain", "delayed")
             for by in result.get(part, {}).get("rows", {}).values()
             for runs in by.values() for r in runs]
-    lines.append(
+    lines += [] if not used else [
         f"Other programs on the machine, and its host, took {spread(used)} "
         f"cores during the runs; all systems together took "
-        f"{a['idle_cores']:.2f} while nobody asked.")
+        f"{a['idle_cores']:.2f} while nobody asked."]
     if a["disk_alone"]:
         lines.append("The disk alone, one file, one record of 256 B a sync: "
                      f"{spread(a['disk_alone'])} fdatasync/s before and after.")
@@ -180,9 +182,10 @@ def sections(result):
     if a["rows"]:
         yield "Operations a second: median (least to greatest)", \
             per_system(result, "plain", speed)
+    goals = list(goal_rows(result))
+    if goals:
         yield "Goals, as ratios within one round", table(
-            ["", *(result["systems"].get(n, n) for n in OURS)],
-            list(goal_rows(result)))
+            ["", *(result["systems"].get(n, n) for n in OURS)], goals)
     if "delayed" in result:
         ms = result["added_ms"]
         yield f"Operations a second with {ms:g} ms added to every sync", \
@@ -196,6 +199,8 @@ def sections(result):
             ["", "B a cell and node over key and value",
              "MiB resident, all nodes (empty)", "s from kill -9 to a get",
              "s to a put"], lines)
+    if not a["rows"]:
+        return
     yield "Latency in ms: p50 / p99", per_system(result, "plain", latency)
     if "delayed" in result:
         yield "Records per fdatasync, no delay added", \
