@@ -74,6 +74,7 @@ struct peer {
     bool joined;         /* its log was brought to ours in this epoch */
     uint64_t next;       /* seq to send next */
     uint64_t acked;      /* acknowledged in this epoch */
+    uint64_t flying;     /* bytes sent behind that, about */
     uint64_t told;       /* committed seq that was last sent to it (R6) */
     int64_t spoke_us;    /* when the dialogue last sent something */
     int64_t asked_us;    /* when it sent this step first */

@@ -275,28 +275,45 @@ static void send_entry(struct replica_core *r, struct peer *p,
     p->told = r->committed;
 }
 
+static uint64_t entry_bytes(const struct entry *e)
+{
+    return e == NULL ? 0 : e->len + 128u;
+}
+
+/* P has acknowledged up to SEQ. Names that are forgotten make the count too
+ * great until nothing is under way. */
+static void landed(struct replica_core *r, struct peer *p, uint64_t seq)
+{
+    uint64_t from = p->acked > p->common.seq ? p->acked : p->common.seq;
+    for (uint64_t s = from + 1; s <= seq && s < p->next; s++) {
+        uint64_t bytes = entry_bytes(log_entry(r, s));
+        p->flying -= bytes < p->flying ? bytes : p->flying;
+    }
+    p->acked = seq;
+    if (p->next <= p->acked + 1) {
+        p->next = p->acked + 1;
+        p->flying = 0;
+    }
+}
+
 static void pump(struct replica_core *r, struct peer *p, int64_t now_us,
                  struct effects *fx)
 {
-    uint64_t last = log_last(r).seq, flying = 0;
+    uint64_t last = log_last(r).seq;
     if (p->phase != PEER_STREAMING || rests(r, p)) {
         return;
-    }
-    for (uint64_t s = p->acked + 1; s < p->next && flying < PEER_WINDOW; s++) {
-        const struct entry *e = log_entry(r, s);
-        flying += e == NULL ? 0 : e->len + 128u;
     }
     if (p->acked + 1 >= p->next && p->next <= last) {
         p->progress_us = now_us; /* nothing was owed until now */
     }
-    while (p->next <= last && flying < PEER_WINDOW) {
+    while (p->next <= last && p->flying < PEER_WINDOW) {
         const struct entry *e = log_entry(r, p->next);
         if (e == NULL || p->next < r->tail.payload_from) {
             begin_dialogue(r, p, now_us, fx); /* fell behind what is kept */
             return;
         }
         send_entry(r, p, e, false, fx);
-        flying += e->len + 128u;
+        p->flying += entry_bytes(e);
         p->next++;
     }
 }
@@ -365,6 +382,7 @@ static void start_streaming(struct replica_core *r, struct peer *p,
     p->phase = PEER_STREAMING;
     p->joined = true;
     p->next = p->common.seq + 1;
+    p->flying = 0;
     p->spoke_us = now_us;
     const struct entry *e = log_entry(r, p->common.seq);
     struct entry base = {.name = p->common};
@@ -481,11 +499,8 @@ static void on_prepared(struct replica_core *r, struct peer *p,
         return;
     }
     if (m->name.seq > p->acked) {
-        p->acked = m->name.seq;
+        landed(r, p, m->name.seq);
         p->progress_us = now_us;
-    }
-    if (p->next <= p->acked) {
-        p->next = p->acked + 1;
     }
     consider_admission(r, p, now_us, fx);
     pump(r, p, now_us, fx);
