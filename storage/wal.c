@@ -135,6 +135,21 @@ static bool due(const struct wal *w)
     return w->awaited > w->synced || w->stopping;
 }
 
+/* 20 ms from the first reason on: what comes meanwhile does not put it off. */
+static void arm_idle(struct wal *w)
+{
+    if (!w->idle_armed) {
+        w->idle_armed = true;
+        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+    }
+}
+
+static void stop_idle(struct wal *w)
+{
+    w->idle_armed = false;
+    env_timer_stop(w->env, &w->idle);
+}
+
 static void arm_flush(struct wal *w)
 {
     if (w->running && w->in_flight == NULL && !w->flush_armed) {
@@ -165,7 +180,7 @@ uint64_t wal_append(struct wal *w, struct wal_record *r)
         w->awaited = r->end;
         arm_flush(w);
     } else if (w->running && w->in_flight == NULL && !due(w)) {
-        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+        arm_idle(w);
     }
     return r->end;
 }
@@ -187,7 +202,7 @@ void wal_fail(struct wal *w, enum status why)
     w->failed = true;
     w->why = why;
     env_timer_stop(w->env, &w->flush);
-    env_timer_stop(w->env, &w->idle);
+    stop_idle(w);
     log_error(w->env->log, "wal", "failed", "status=%s synced=%llu",
               status_name(why), (unsigned long long)w->synced);
     if (w->o.on_failed != NULL) {
@@ -230,7 +245,7 @@ static void rest(struct wal *w)
     if (w->stopping) {
         put_mark(w);
     } else {
-        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+        arm_idle(w);
     }
 }
 
@@ -294,7 +309,7 @@ void wal_pump(struct wal *w)
         return;
     }
     if (!due(w)) {
-        env_timer_start(w->env, &w->idle, WAL_MARK_AFTER_US);
+        arm_idle(w);
         return;
     }
     struct wal_segment *s = segment_of(w, g->sequence);
@@ -303,7 +318,7 @@ void wal_pump(struct wal *w)
         wal_segments_tend(w);
         return;
     }
-    env_timer_stop(w->env, &w->idle);
+    stop_idle(w);
     w->in_flight = g;
     if (g->start == s->base) {
         write_footer(w, g, s);
@@ -355,6 +370,7 @@ static void on_flush(struct env_timer *t)
 static void on_idle(struct env_timer *t)
 {
     struct wal *w = t->data;
+    w->idle_armed = false;
     if (w->failed) {
         return;
     }
@@ -407,7 +423,7 @@ void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx)
     w->on_stopped = done;
     w->stop_ctx = ctx;
     env_timer_stop(w->env, &w->maker.retry);
-    env_timer_stop(w->env, &w->idle);
+    stop_idle(w);
     if (w->groups == NULL && !w->failed) {
         rest(w);
         wal_begin_tend(w);
@@ -455,7 +471,7 @@ void wal_close(struct wal *w)
         return;
     }
     env_timer_stop(w->env, &w->flush);
-    env_timer_stop(w->env, &w->idle);
+    stop_idle(w);
     env_timer_stop(w->env, &w->stop);
     env_timer_stop(w->env, &w->maker.retry);
     w->closed = true;

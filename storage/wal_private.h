@@ -204,7 +204,7 @@ struct wal {
     size_t needs_count, needs_cap;
 
     struct env_timer flush, idle, stop;
-    bool running, flush_armed;
+    bool running, flush_armed, idle_armed;
     bool failed;
     enum status why;
     bool stopping, stopped;
