@@ -22,6 +22,9 @@
 
 #define RUN_MS_MAX 5000
 #define SETTLE_MS_MAX 3000
+/* Less is not enough for an answer: a run would only make the outcome
+ * unknown. */
+#define RUN_MS_MIN 100
 #define PAUSE_MS_FIRST 5
 #define PAUSE_MS_MAX 200
 
@@ -90,25 +93,28 @@ enum status store_run(const struct cloud_op *op, const struct kv_batch *b,
 {
     struct kv_result mine;
     struct kv_result *r = result != NULL ? result : &mine;
+    enum status st = ST_UNREACHABLE;
     for (int wait = PAUSE_MS_FIRST;; wait = at_most(2 * wait, PAUSE_MS_MAX)) {
         memset(r, 0, sizeof *r);
-        enum status st = run_once(op, b, r);
+        if (cloud_op_left(op) < RUN_MS_MIN)
+            return st == ST_VOID ? ST_UNREACHABLE : st;
+        st = run_once(op, b, r);
         if (!worth_repeating(st))
             return st;
-        if (cloud_op_left(op) == 0)
-            return st == ST_VOID ? ST_UNREACHABLE : st;
         store_pause(op, wait);
     }
 }
 
 enum status store_repeat(const struct cloud_op *op, const struct kv_batch *b)
 {
+    bool maybe_done = false;
     for (;;) {
         enum status st = store_run(op, b, NULL);
+        if (maybe_done && worth_repeating(st))
+            return ST_UNKNOWN_OUTCOME;
         if (st != ST_UNKNOWN_CLIENT)
             return st;
-        if (cloud_op_left(op) == 0)
-            return ST_UNKNOWN_OUTCOME;
+        maybe_done = true;
     }
 }
 

@@ -227,7 +227,7 @@ START_TEST(one_unreachable)
     struct mail m;
     start(&f);
     make_mail(&m, 3, 500);
-    struct cloud_op op = cloud_op_make(f.cloud, 200);
+    struct cloud_op op = cloud_op_make(f.cloud, 4300);
     local_kv_fail_only(f.kv, "bob");
     local_kv_fail(f.kv, 2, FOREVER, LOCAL_UNREACHABLE);
     enum status st = delivery_run(&op, buf_slice(&m.raw), m.to, m.count);
@@ -239,6 +239,26 @@ START_TEST(one_unreachable)
     ck_assert_int_eq(m.to[0].status, ST_OK);
     ck_assert_int_ne(m.to[1].status, ST_OK);
     ck_assert_int_eq(m.to[2].status, ST_OK);
+    buf_free(&m.raw);
+    fixture_fini(&f);
+}
+END_TEST
+
+/* So near the deadline no answer would come in time: then nothing is begun,
+ * and that is known. */
+START_TEST(too_late_to_begin)
+{
+    struct fixture f;
+    struct mail m;
+    start(&f);
+    make_mail(&m, 1, 500);
+    struct cloud_op op = cloud_op_make(f.cloud, 50);
+    local_kv_fail(f.kv, 1, FOREVER, LOCAL_LOST_DONE);
+    enum status st = delivery_run(&op, buf_slice(&m.raw), m.to, 1);
+    ck_assert_msg(st == ST_UNREACHABLE || st == ST_TIMEOUT, "%s",
+                  status_name(st));
+    local_kv_fail(f.kv, 0, 0, LOCAL_NONE);
+    ck_assert_uint_eq(inspect(&f, &m, 0), 0);
     buf_free(&m.raw);
     fixture_fini(&f);
 }
@@ -426,7 +446,7 @@ START_TEST(collector_thread)
                      ST_STOPPING);
     local_kv_fail(f.kv, 0, 0, LOCAL_NONE);
     ck_assert_uint_gt(local_kv_cells(f.kv), cells);
-    ck_assert_int_eq(collector_start(f.cloud, 10, &thread, &err), ST_OK);
+    ck_assert_int_eq(collector_start(f.cloud, 400, &thread, &err), ST_OK);
     f.wall_ms += 2 * HOURS_MS;
     while (local_kv_cells(f.kv) > cells)
         poll(NULL, 0, 1);
@@ -446,6 +466,7 @@ int main(void)
     tcase_add_loop_test(t, three_faults_in_a_row, 0, runs);
     tcase_add_loop_test(t, death, 0, SHAPES);
     tcase_add_test(t, one_unreachable);
+    tcase_add_test(t, too_late_to_begin);
     tcase_add_test(t, quota);
     tcase_add_test(t, refused);
     tcase_add_loop_test(t, the_account_goes_away, 0, 2);
