@@ -20,6 +20,7 @@
 #define KV_BULK_PATIENCE 4        /* so many asks before a large one again */
 #define KV_ASK_GAP_US 50000       /* least time between two asks */
 #define KV_BACKOFF_US 50000       /* most time between two tries (R24) */
+#define KV_LAST_US 50000          /* before a deadline: too late to begin */
 #define KV_LINK_BACKOFF_US 250000 /* the same, to coordinators */
 #define KV_OPEN_US 1000000        /* a connection that does not open */
 #define KV_SILENCE_US 500000      /* silent connection: ping it ... */

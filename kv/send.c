@@ -60,10 +60,26 @@ static int64_t check_after_us(const struct kv_op *op)
     return (int64_t)KV_ASK_US << doublings;
 }
 
+/* A command of which surely nothing is anywhere, so close to its deadline that
+ * the answer would come too late, and the outcome would be unknown for nothing.
+ */
+static bool too_late(const struct kv_op *op)
+{
+    int64_t left_us = op->p.deadline_us - env_now_us(op->p.core->env);
+    int64_t need_us = op->timeout_us / 4;
+    return op->kind == KV_OP_COMMAND && op->p.loose == 0 &&
+           left_us < (need_us < KV_LAST_US ? need_us : KV_LAST_US);
+}
+
 void kv_op_transmit(struct kv_op *op)
 {
     struct kv_core *c = op->p.core;
     struct kv_conn *n = op->p.conn;
+    if (too_late(op)) {
+        kv_op_move(op, OP_BACKOFF);
+        kv_op_arm(op, KV_LAST_US);
+        return;
+    }
     if (op->p.copies_count == KV_OP_COPIES) {
         op->p.copies_count--;
         memmove(&op->p.copies[0], &op->p.copies[1],

@@ -298,6 +298,29 @@ START_TEST(no_map_is_unreachable)
 }
 END_TEST
 
+/* However the deadline falls between the tries: who is always refused, and
+ * hears so 5 ms later, knows that nothing happened. */
+START_TEST(refused_to_the_last_is_definite)
+{
+    static struct job j;
+    introduce(1);
+    w->mode = WORLD_SILENT;
+    for (int64_t ms = 300; ms < 360; ms++) {
+        int answered = (int)batches();
+        job_put(w, &j, 1, ms);
+        while (!j.done) {
+            world_run(w, 1);
+            while (answered < (int)batches() &&
+                   batch(answered)->at_us + 5000 <= w->fake.now_us)
+                world_error(batch(answered++), ST_DEGRADED, NULL, 0);
+        }
+        ck_assert_msg(j.op.status == ST_DEGRADED, "%lld ms: %s", (long long)ms,
+                      status_name(j.op.status));
+        ck_assert_int_eq(answered, (int)batches());
+    }
+}
+END_TEST
+
 START_TEST(refused_before_the_log_is_definite)
 {
     static const enum status statuses[] = {ST_DEGRADED, ST_BUSY, ST_NO_SPACE};
@@ -900,6 +923,7 @@ static Suite *suite(void)
     tcase_add_test(t, never_sent_is_unreachable);
     tcase_add_test(t, no_map_is_unreachable);
     tcase_add_loop_test(t, refused_before_the_log_is_definite, 0, 3);
+    tcase_add_test(t, refused_to_the_last_is_definite);
     tcase_add_test(t, degraded_introduce_is_told);
     tcase_add_loop_test(t, refused_for_good_ends_at_once, 0, 4);
     tcase_add_loop_test(t, loose_copy_is_unknown, 0, LOOSE_N);
