@@ -96,29 +96,49 @@ bool cells_get(const struct cells *c, struct slice key, struct slice *out)
     return true;
 }
 
-static bool cells_forget(struct cells *c, struct slice key)
+/* Takes a pair out of the digest and the sum; the tree has it still. */
+static void cells_forget(struct cells *c, struct slice key, struct slice value)
 {
-    struct tree_value old;
-    if (!tree_get(c->tree, key, &old)) {
-        return false;
-    }
-    c->digest = sum_subtract(c->digest, old.digest);
-    c->bytes -= key.len + old.bytes.len;
-    return true;
+    c->digest = sum_subtract(c->digest, pair_digest(key, value));
+    c->bytes -= key.len + value.len;
+}
+
+static struct tree_value cells_add(struct cells *c, struct slice key,
+                                   struct slice value)
+{
+    c->digest = sum_add(c->digest, pair_digest(key, value));
+    c->bytes += key.len + value.len;
+    return (struct tree_value){value, VALUE_INLINE};
 }
 
 void cells_put(struct cells *c, struct slice key, struct slice value)
 {
-    struct tree_value v = {value, pair_digest(key, value)};
-    (void)cells_forget(c, key);
-    c->digest = sum_add(c->digest, v.digest);
-    c->bytes += key.len + value.len;
+    struct slice old;
+    if (cells_get(c, key, &old)) {
+        cells_forget(c, key, old);
+    }
+    struct tree_value v = cells_add(c, key, value);
     tree_put(c->tree, key, &v);
+}
+
+bool cells_append(struct cells *c, struct slice key, struct slice value)
+{
+    struct tree_value v = {value, VALUE_INLINE};
+    if (!tree_append(c->tree, key, &v)) {
+        return false;
+    }
+    (void)cells_add(c, key, value);
+    return true;
 }
 
 bool cells_remove(struct cells *c, struct slice key)
 {
-    return cells_forget(c, key) && tree_remove(c->tree, key);
+    struct slice old;
+    if (!cells_get(c, key, &old)) {
+        return false;
+    }
+    cells_forget(c, key, old);
+    return tree_remove(c->tree, key);
 }
 
 /* ---- life and reading ---- */
@@ -169,6 +189,7 @@ void state_count(const struct state *s, struct state_counts *out)
         .bytes = s->cells.bytes,
         .memory = tree_memory(s->cells.tree) + s->clients.memory,
         .clients = s->clients.count,
+        .clients_memory = s->clients.memory,
     };
 }
 
@@ -237,7 +258,6 @@ void state_snapshot_clients(const struct state_snapshot *p, struct buf *out)
 
 enum status state_load_cell(struct state *s, const struct cell *cell)
 {
-    struct tree_iter it;
     struct key k;
     if (cell->partition.len > LIMIT_KEY_PART ||
         cell->row.len > LIMIT_KEY_PART || cell->column.len > LIMIT_KEY_PART ||
@@ -245,13 +265,8 @@ enum status state_load_cell(struct state *s, const struct cell *cell)
         return ST_CORRUPT;
     }
     key_encode(&k, cell->partition, cell->row, cell->column);
-    tree_last(s->cells.tree, &it);
-    if (tree_valid(&it) &&
-        slice_compare(tree_iter_key(&it), key_slice(&k)) >= 0) {
-        return ST_CORRUPT;
-    }
-    cells_put(&s->cells, key_slice(&k), cell->value);
-    return ST_OK;
+    return cells_append(&s->cells, key_slice(&k), cell->value) ? ST_OK
+                                                               : ST_CORRUPT;
 }
 
 void state_load_done(struct state *s, struct name applied)

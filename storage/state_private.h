@@ -11,6 +11,9 @@
 
 _Static_assert(KEY_MAX <= TREE_KEY_MAX, "the tree takes every key");
 
+/* A tree_value's tag: what its bytes are. */
+enum { VALUE_INLINE = 0 /* the cell's value */ };
+
 /* A tree with a digest of its contents: the sum mod 2^128 of each pair's
  * XXH3-128, so that a change adds and subtracts, and order plays no role. */
 struct cells {
@@ -25,7 +28,10 @@ struct cells cells_clone(const struct cells *c);
 /* Makes C what FROM is, and empties FROM. */
 void cells_take(struct cells *c, struct cells *from);
 bool cells_get(const struct cells *c, struct slice key, struct slice *out);
+/* KEY and VALUE do not point into C's memory (tree_put()). */
 void cells_put(struct cells *c, struct slice key, struct slice value);
+/* As cells_put() of a KEY behind all others; false if it is not. */
+bool cells_append(struct cells *c, struct slice key, struct slice value);
 bool cells_remove(struct cells *c, struct slice key);
 
 #ifdef PENN_BUGS

@@ -229,8 +229,8 @@ void state_snapshot_page(const struct state_snapshot *p,
     struct tree_iter it;
     tablet_start(p, ask, &it);
     for (; tree_valid(&it) && !page_full(&page); tree_next(&it)) {
-        struct key_parts k;
-        bool good = key_decode(tree_iter_key(&it), a, &k);
+        struct key_parts k; /* the iterator's key goes with its next move */
+        bool good = key_decode(copied(a, tree_iter_key(&it)), a, &k);
         assert(good);
         struct cell c = {.partition = k.partition,
                          .row = k.row,

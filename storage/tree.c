@@ -1,24 +1,31 @@
 /*
- * A B+tree with reference counts instead of locks or undo.
+ * A B+tree with reference counts instead of locks or undo, and with cells
+ * packed into its nodes (tree_node.c).
  *
- * Leaves hold (key, value) pairs in order; inner nodes hold children, and for
- * each child but the first a separator: all keys of child i are at or after
- * keys[i], all of child i-1 before it. keys[0] of an inner node is NULL.
- * Keys, values and nodes are counted objects that many nodes may share. A
- * change walks down from the root; a node that somebody else also refers to
- * is copied first (its keys, values and children are then shared instead), a
- * node that is ours alone is changed in place. So without snapshots nothing
- * is copied at all, and with one each path is copied once.
+ * Leaves hold cells in order; inner nodes hold children, and before each but
+ * the first a separator: all keys of child i are at or after separator i, all
+ * of child i-1 before it. Separators are as short as telling two neighbours
+ * apart allows.
+ * A node may be referred to by many parents, those of clones. A change walks
+ * down from the root and copies what others refer to, too; a node that is ours
+ * alone is changed in place. So without snapshots nothing is copied at all,
+ * and with one each path is copied once. Values are not counted: their bytes
+ * are the leaf's, and live as long as it.
  *
- * Removing leaves a node alone until it and a neighbour fit into three
- * quarters of one; so a node may be sparse, but two neighbours never both
- * are for long, and no key is moved back and forth.
- * A split caused by an append leaves the left node full: sequential loading
- * and growing lists fill their nodes.
+ * Putting is walking down, and inserting if the leaf takes the cell. If it does
+ * not, one node is split, or a root is put above the old one, and the walk
+ * begins again; the node split is the lowest full one whose parent takes the
+ * new separator. A split caused by an append leaves the left node full:
+ * sequential loading and growing lists fill their nodes. A cell that is large
+ * beside a leaf gets one of its own rather than small neighbours.
+ *
+ * Removing leaves a node alone until it is sparse and, with a neighbour, fits
+ * into three quarters of one; so two neighbours never both are sparse for
+ * long, and no cell is moved back and forth.
  *
  * Invariants, walked by tree_check(): keys ascend strictly and stand on the
  * right side of their separators; all leaves are equally deep; only the root
- * may be missing, no node is empty; counts add up.
+ * may be missing, no node is empty; counts and bytes add up.
  */
 #include "storage/tree_private.h"
 
@@ -26,325 +33,391 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- counted objects ---- */
+/* A cell so large gets a leaf of its own if it does not fit. */
+#define LARGE (LEAF_MAX / 4)
 
-static struct tree_key *key_new(struct account *a, struct slice s)
+/* From the root to a leaf, and where a key is there or belongs. */
+struct path {
+    struct tree_node *node[TREE_DEPTH_MAX];
+    int at[TREE_DEPTH_MAX];
+    int leaf; /* its level */
+    bool exact;
+};
+
+/* ---- paths ---- */
+
+static void path_find(const struct tree *t, struct slice key, struct path *p)
 {
-    assert(s.len <= TREE_KEY_MAX);
-    struct tree_key *k = xmalloc(sizeof(*k) + s.len);
-    k->refs = 1;
-    k->len = (uint32_t)s.len;
-    if (s.len > 0) {
-        memcpy(k->bytes, s.data, s.len);
+    struct tree_node *n = t->root;
+    int level = 0;
+    for (; !n->leaf; level++) {
+        assert(level < TREE_DEPTH_MAX - 1);
+        p->node[level] = n;
+        p->at[level] = tree_node_child_of(n, key);
+        n = tree_node_child(n, p->at[level]);
     }
-    a->bytes += sizeof(*k) + s.len;
-    return k;
+    p->node[level] = n;
+    p->at[level] = tree_node_find(n, 0, key, &p->exact);
+    p->leaf = level;
 }
 
-static struct tree_key *key_retain(struct tree_key *k)
+/* Behind the last key. */
+static void path_last(const struct tree *t, struct path *p)
 {
-    if (k != NULL) {
-        k->refs++;
+    struct tree_node *n = t->root;
+    int level = 0;
+    for (; !n->leaf; level++) {
+        assert(level < TREE_DEPTH_MAX - 1);
+        p->node[level] = n;
+        p->at[level] = n->count - 1;
+        n = tree_node_child(n, p->at[level]);
     }
-    return k;
+    p->node[level] = n;
+    p->at[level] = n->count;
+    p->leaf = level;
+    p->exact = false;
 }
 
-static void key_release(struct account *a, struct tree_key *k)
+/* Puts N into the place of the node at LEVEL. */
+static void path_set(struct tree *t, struct path *p, int level,
+                     struct tree_node *n)
 {
-    if (k != NULL && --k->refs == 0) {
-        a->bytes -= sizeof(*k) + k->len;
-        free(k);
-    }
-}
-
-static struct value *value_new(struct account *a, const struct tree_value *from)
-{
-    size_t len = from->bytes.len;
-    assert(len <= UINT32_MAX);
-    struct value *v = xmalloc(sizeof(*v) + len);
-    v->refs = 1;
-    v->len = (uint32_t)len;
-    v->digest = from->digest;
-    if (len > 0) {
-        memcpy(v->bytes, from->bytes.data, len);
-    }
-    a->bytes += sizeof(*v) + len;
-    return v;
-}
-
-static void value_release(struct account *a, struct value *v)
-{
-    if (--v->refs == 0) {
-        a->bytes -= sizeof(*v) + v->len;
-        free(v);
-    }
-}
-
-static struct tree_node *node_new(struct account *a, bool leaf)
-{
-    struct tree_node *n = xcalloc(1, sizeof(*n));
-    n->refs = 1;
-    n->leaf = leaf;
-    a->bytes += sizeof(*n);
-    return n;
-}
-
-static void node_release(struct account *a, struct tree_node *n);
-
-static void slot_retain(const struct tree_node *n, void *slot)
-{
-    if (n->leaf) {
-        ((struct value *)slot)->refs++;
-    } else {
-        ((struct tree_node *)slot)->refs++;
-    }
-}
-
-static void slot_release(struct account *a, const struct tree_node *n,
-                         void *slot)
-{
-    if (n->leaf) {
-        value_release(a, slot);
-    } else {
-        node_release(a, slot);
-    }
-}
-
-/* As deep as the tree, no deeper. */
-static void node_release(struct account *a, struct tree_node *n)
-{
-    if (n == NULL || --n->refs > 0) {
+    if (p->node[level] == n) {
         return;
     }
-    for (int i = 0; i < n->count; i++) {
-        key_release(a, n->keys[i]);
-        slot_release(a, n, n->slots[i]);
+    p->node[level] = n;
+    if (level == 0) {
+        t->root = n;
+    } else {
+        tree_node_set_child(p->node[level - 1], p->at[level - 1], n);
     }
-    a->bytes -= sizeof(*n);
-    free(n);
 }
 
-/* Makes *REF ours alone, by copying if somebody else refers to it. */
-static struct tree_node *node_own(struct account *a, struct tree_node **ref)
+/* Makes all nodes ours alone, by copying those that are not. */
+static void path_own(struct tree *t, struct path *p)
 {
-    struct tree_node *n = *ref;
-    if (n->refs == 1) {
-        return n;
-    }
-    struct tree_node *c = node_new(a, n->leaf);
-    c->count = n->count;
-    for (int i = 0; i < n->count; i++) {
-        c->keys[i] = key_retain(n->keys[i]);
-        c->slots[i] = n->slots[i];
-        slot_retain(n, n->slots[i]);
-    }
-    n->refs--;
-    *ref = c;
-    return c;
-}
-
-/* ---- places in nodes ---- */
-
-int tree_node_bound(const struct tree_node *n, int first, struct slice key,
-                    bool at_too)
-{
-    int lo = first, hi = n->count;
-    while (lo < hi) {
-        int mid = (lo + hi) / 2;
-        int c = slice_compare(tree_key_slice(n->keys[mid]), key);
-        if (c < 0 || (c == 0 && at_too)) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
+    for (int level = 0; level <= p->leaf; level++) {
+        struct tree_node *n = p->node[level];
+        if (n->refs > 1) {
+            path_set(t, p, level, tree_node_copy(t->account, n));
         }
     }
-    return lo;
 }
 
-int tree_child_of(const struct tree_node *n, struct slice key)
+/* Whether the tree ends with the node at LEVEL. */
+static bool path_is_last(const struct path *p, int level)
 {
-    return tree_node_bound(n, 1, key, true) - 1;
+    for (int i = 0; i < level; i++) {
+        if (p->at[i] < p->node[i]->count - 1) {
+            return false;
+        }
+    }
+    return true;
 }
 
-static bool leaf_has(const struct tree_node *n, int at, struct slice key)
+static void leaf_insert(struct tree *t, struct path *p,
+                        const struct tree_cell *cell, size_t cap)
 {
-    return at < n->count && slice_equal(tree_key_slice(n->keys[at]), key);
+    path_set(t, p, p->leaf,
+             tree_node_insert(t->account, p->node[p->leaf], p->at[p->leaf],
+                              cell, cap));
+    t->count++;
 }
 
-static void node_insert(struct tree_node *n, int at, struct tree_key *key,
-                        void *slot)
+/* ---- splitting ---- */
+
+static struct tree_cell child_cell(struct slice key, struct tree_node **child)
 {
-    assert(n->count < FANOUT && at <= n->count);
-    size_t tail = (size_t)(n->count - at);
-    memmove(&n->keys[at + 1], &n->keys[at], tail * sizeof(n->keys[0]));
-    memmove(&n->slots[at + 1], &n->slots[at], tail * sizeof(n->slots[0]));
-    n->keys[at] = key;
-    n->slots[at] = slot;
-    n->count++;
+    return (struct tree_cell){
+        key, {slice_make((const void *)child, sizeof(struct tree_node *)), 0}};
 }
 
-static void node_erase(struct account *a, struct tree_node *n, int at)
+/* Puts RIGHT behind the node at LEVEL; the parent takes it. */
+static void path_sprout(struct tree *t, struct path *p, int level,
+                        struct slice separator, struct tree_node *right)
 {
-    key_release(a, n->keys[at]);
-    slot_release(a, n, n->slots[at]);
-    n->count--;
-    size_t tail = (size_t)(n->count - at);
-    memmove(&n->keys[at], &n->keys[at + 1], tail * sizeof(n->keys[0]));
-    memmove(&n->slots[at], &n->slots[at + 1], tail * sizeof(n->slots[0]));
-    if (!n->leaf && at == 0 && n->count > 0) {
-        key_release(a, n->keys[0]);
-        n->keys[0] = NULL;
+    struct tree_cell cell = child_cell(separator, &right);
+    path_set(t, p, level - 1,
+             tree_node_insert(t->account, p->node[level - 1],
+                              p->at[level - 1] + 1, &cell, 0));
+}
+
+static void root_raise(struct tree *t)
+{
+    struct tree_cell cell = child_cell(slice_make(NULL, 0), &t->root);
+    struct tree_node *root = tree_node_new(t->account, false, 0);
+    t->root = tree_node_insert(t->account, root, 0, &cell, 0);
+}
+
+static void inner_split(struct tree *t, struct path *p, int level);
+
+/* Whether the parent of the node at LEVEL takes SEPARATOR; if not, a step was
+ * made towards that, and P is stale. */
+static bool parent_takes(struct tree *t, struct path *p, int level,
+                         struct slice separator)
+{
+    if (level == 0) {
+        root_raise(t);
+        return false;
+    }
+    if (tree_node_takes(p->node[level - 1], separator,
+                        sizeof(struct tree_node *))) {
+        return true;
+    }
+    inner_split(t, p, level - 1);
+    return false;
+}
+
+/* Splits the node at LEVEL before cell AT. */
+static void node_split(struct tree *t, struct path *p, int level, int at,
+                       struct slice separator)
+{
+    struct account *a = t->account;
+    struct tree_node *n = p->node[level];
+    struct tree_node *right = tree_node_slice(a, n, at, n->count);
+    path_set(t, p, level, tree_node_slice(a, n, 0, at));
+    path_sprout(t, p, level, separator, right);
+    tree_node_pass_on(a, n);
+}
+
+static void inner_split(struct tree *t, struct path *p, int level)
+{
+    uint8_t room[TREE_KEY_MAX];
+    const struct tree_node *n = p->node[level];
+    int at = tree_node_middle(n);
+    if (p->at[level] == n->count - 1 && path_is_last(p, level)) {
+        at = n->count - 1;
+    }
+    struct slice separator = tree_node_key(n, at, room);
+    if (parent_takes(t, p, level, separator)) {
+        node_split(t, p, level, at, separator);
+    }
+}
+
+/* The shortest string that is behind A and not behind B. */
+static struct slice between(struct slice a, struct slice b)
+{
+    size_t i = 0;
+    while (i < a.len && a.data[i] == b.data[i]) {
+        i++;
+    }
+    assert(i < b.len);
+    return slice_make(b.data, i + 1);
+}
+
+/* Puts CELL into a new leaf beside the one that P leads to, which stays whole
+ * and which CELL is behind or before. False if only a step was made. */
+static bool leaf_alone(struct tree *t, struct path *p,
+                       const struct tree_cell *cell)
+{
+    struct account *a = t->account;
+    struct tree_node *n = p->node[p->leaf];
+    bool behind = p->at[p->leaf] > 0;
+    uint8_t room[TREE_KEY_MAX];
+    struct slice other = tree_node_key(n, behind ? n->count - 1 : 0, room);
+    struct slice separator =
+        behind ? between(other, cell->key) : between(cell->key, other);
+    if (!parent_takes(t, p, p->leaf, separator)) {
+        return false;
+    }
+    /* at the tree's end more will follow, likely */
+    bool more = behind && path_is_last(p, p->leaf);
+    size_t small = cell->key.len + cell->value.bytes.len + 64;
+    struct tree_node *alone = tree_node_new(a, true, more ? LEAF_MAX : small);
+    tree_node_set_prefix(alone, slice_make(cell->key.data, separator.len - 1));
+    alone = tree_node_insert(a, alone, 0, cell, 0);
+    if (behind) {
+        path_set(t, p, p->leaf, tree_node_shrink(a, n, true));
+        path_sprout(t, p, p->leaf, separator, alone);
+    } else {
+        path_set(t, p, p->leaf, alone);
+        path_sprout(t, p, p->leaf, separator, n);
+    }
+    t->count++;
+    return true;
+}
+
+/* Makes a step towards room for CELL in P's leaf; true if it is in. */
+static bool leaf_split(struct tree *t, struct path *p,
+                       const struct tree_cell *cell)
+{
+    uint8_t left_room[TREE_KEY_MAX], right_room[TREE_KEY_MAX];
+    const struct tree_node *n = p->node[p->leaf];
+    bool large = cell->key.len + cell->value.bytes.len > LARGE;
+    int at = p->at[p->leaf];
+    if (at == n->count || (at == 0 && (large || n->count == 1))) {
+        return leaf_alone(t, p, cell);
+    }
+    if (!large) {
+        at = tree_node_middle(n);
+    }
+    struct slice separator = between(tree_node_key(n, at - 1, left_room),
+                                     tree_node_key(n, at, right_room));
+    if (parent_takes(t, p, p->leaf, separator)) {
+        node_split(t, p, p->leaf, at, separator);
+    }
+    return false;
+}
+
+/* ---- joining ---- */
+
+/* Joins children AT and AT + 1 of the node at LEVEL if they fit into one. */
+static bool join_children(struct tree *t, struct path *p, int level, int at)
+{
+    uint8_t room[TREE_KEY_MAX];
+    struct tree_node *n = p->node[level];
+    if (at < 0 || at + 1 >= n->count) {
+        return false;
+    }
+    struct tree_node *joined = tree_node_join(
+        t->account, tree_node_child(n, at), tree_node_child(n, at + 1),
+        tree_node_key(n, at + 1, room));
+    if (joined == NULL) {
+        return false;
+    }
+    tree_node_set_child(n, at, joined);
+    tree_node_erase(n, at + 1);
+    return true;
+}
+
+static void root_lower(struct tree *t)
+{
+    struct tree_node *root = t->root;
+    if (root->count == 0) {
+        t->root = NULL;
+        tree_node_pass_on(t->account, root);
+        return;
+    }
+    while (!t->root->leaf && t->root->count == 1) {
+        root = t->root;
+        t->root = tree_node_child(root, 0);
+        tree_node_pass_on(t->account, root);
+    }
+}
+
+/* After P's leaf has become smaller. */
+static void path_tidy(struct tree *t, struct path *p)
+{
+    for (int level = p->leaf;; level--) {
+        struct tree_node *n = p->node[level];
+        if (n->count > 0) {
+            n = tree_node_shrink(t->account, n, false);
+            path_set(t, p, level, n);
+        }
+        if (level == 0) {
+            root_lower(t);
+            return;
+        }
+        int at = p->at[level - 1];
+        if (n->count == 0) {
+            tree_node_pass_on(t->account, n);
+            tree_node_erase(p->node[level - 1], at);
+        } else if (!tree_node_sparse(n) ||
+                   (!join_children(t, p, level - 1, at - 1) &&
+                    !join_children(t, p, level - 1, at))) {
+            return;
+        }
     }
 }
 
 /* ---- changing ---- */
 
-/* A node that a split made, and the separator before it (both owned). */
-struct sprout {
-    struct tree_node *right;
-    struct tree_key *separator;
-};
-
-/* Inserts into N at AT, splitting it if it is full. */
-static void node_insert_split(struct account *a, struct tree_node *n, int at,
-                              struct tree_key *key, void *slot,
-                              struct sprout *out)
+/* Puts VALUE into the place of one as long. */
+static bool overwrite(const struct tree_node *n, int at,
+                      const struct tree_value *value)
 {
-    if (n->count < FANOUT) {
-        node_insert(n, at, key, slot);
-        return;
+    struct tree_value old = tree_node_cell(n, at).value;
+    if (old.bytes.len != value->bytes.len || old.tag != value->tag) {
+        return false;
     }
-    int keep = at == FANOUT ? FANOUT : FANOUT / 2;
-    struct tree_node *r = node_new(a, n->leaf);
-    r->count = (uint16_t)(FANOUT - keep);
-    memcpy(r->keys, &n->keys[keep], r->count * sizeof(r->keys[0]));
-    memcpy(r->slots, &n->slots[keep], r->count * sizeof(r->slots[0]));
-    n->count = (uint16_t)keep;
-    if (at <= keep && keep < FANOUT) {
-        node_insert(n, at, key, slot);
-    } else {
-        node_insert(r, at - keep, key, slot);
+    if (old.bytes.len > 0) {
+        memcpy((uint8_t *)(uintptr_t)old.bytes.data, value->bytes.data,
+               old.bytes.len);
     }
-    out->right = r;
-    if (r->leaf) {
-        out->separator = key_retain(r->keys[0]);
-    } else {
-        out->separator = r->keys[0];
-        r->keys[0] = NULL;
-    }
+    return true;
 }
 
-static void put_at(struct tree *t, struct tree_node **ref, struct slice key,
-                   const struct tree_value *value, struct sprout *out)
+/* False if only a step was made towards it. */
+static bool try_put(struct tree *t, struct path *p,
+                    const struct tree_cell *cell)
 {
-    struct account *a = t->account;
-    struct tree_node *n = node_own(a, ref);
-    if (n->leaf) {
-        int at = tree_node_bound(n, 0, key, false);
-        struct value *v = value_new(a, value);
-        if (leaf_has(n, at, key)) {
-            value_release(a, n->slots[at]);
-            n->slots[at] = v;
-            return;
+    bool less = false;
+    if (p->exact) {
+        struct tree_node *n = p->node[p->leaf];
+        int at = p->at[p->leaf];
+        if (overwrite(n, at, &cell->value)) {
+            return true;
         }
-        t->count++;
-        node_insert_split(a, n, at, key_new(a, key), v, out);
-        return;
+        less = cell->value.bytes.len < tree_node_cell(n, at).value.bytes.len;
+        tree_node_erase(n, at);
+        t->count--;
     }
-    int at = tree_child_of(n, key);
-    struct tree_node *child = n->slots[at];
-    struct sprout below = {NULL, NULL};
-    put_at(t, &child, key, value, &below);
-    n->slots[at] = child;
-    if (below.right != NULL) {
-        node_insert_split(a, n, at + 1, below.separator, below.right, out);
+    if (!tree_node_takes(p->node[p->leaf], cell->key, cell->value.bytes.len)) {
+        return leaf_split(t, p, cell);
     }
+    leaf_insert(t, p, cell, 0);
+    if (less) {
+        path_tidy(t, p);
+    }
+    return true;
 }
 
 void tree_put(struct tree *t, struct slice key, const struct tree_value *value)
 {
-    struct sprout top = {NULL, NULL};
+    struct tree_cell cell = {key, *value};
+    struct path p;
+    assert(key.len <= TREE_KEY_MAX && value->bytes.len <= TREE_VALUE_MAX);
+    t->changes++;
     if (t->root == NULL) {
-        t->root = node_new(t->account, true);
+        t->root = tree_node_new(t->account, true, 0);
     }
-    put_at(t, &t->root, key, value, &top);
-    if (top.right != NULL) {
-        struct tree_node *root = node_new(t->account, false);
-        node_insert(root, 0, NULL, t->root);
-        node_insert(root, 1, top.separator, top.right);
-        t->root = root;
-    }
+    do {
+        path_find(t, key, &p);
+        path_own(t, &p);
+    } while (!try_put(t, &p, &cell));
 }
 
-/* Joins children AT and AT + 1 of N, which fit into one. */
-static void node_merge(struct account *a, struct tree_node *n, int at)
+bool tree_append(struct tree *t, struct slice key,
+                 const struct tree_value *value)
 {
-    struct tree_node *left = n->slots[at];
-    const struct tree_node *right = n->slots[at + 1];
-    left = node_own(a, &left);
-    n->slots[at] = left;
-    for (int i = 0; i < right->count; i++) {
-        struct tree_key *k = right->keys[i];
-        slot_retain(right, right->slots[i]);
-        node_insert(left, left->count,
-                    key_retain(k == NULL ? n->keys[at + 1] : k),
-                    right->slots[i]);
+    struct tree_cell cell = {key, *value};
+    struct path p;
+    if (t->root == NULL) {
+        tree_put(t, key, value);
+        return true;
     }
-    node_erase(a, n, at + 1);
-}
-
-/* After a removal below child AT of N. */
-static void node_tidy(struct account *a, struct tree_node *n, int at)
-{
-    const struct tree_node *child = n->slots[at];
-    if (child->count == 0) {
-        node_erase(a, n, at);
-        return;
+    path_last(t, &p);
+    const struct tree_node *n = p.node[p.leaf];
+    if (tree_node_compare(n, n->count - 1, key) >= 0) {
+        return false;
     }
-    if (child->count >= SPARSE || n->count == 1) {
-        return;
+    assert(key.len <= TREE_KEY_MAX && value->bytes.len <= TREE_VALUE_MAX);
+    if (!tree_node_takes(n, key, value->bytes.len)) {
+        tree_put(t, key, value);
+        return true;
     }
-    int left = at > 0 ? at - 1 : at;
-    const struct tree_node *l = n->slots[left], *r = n->slots[left + 1];
-    if (l->count + r->count <= MERGED_MAX) {
-        node_merge(a, n, left);
-    }
-}
-
-static void remove_at(struct tree *t, struct tree_node **ref, struct slice key)
-{
-    struct tree_node *n = node_own(t->account, ref);
-    if (n->leaf) {
-        int at = tree_node_bound(n, 0, key, false);
-        assert(leaf_has(n, at, key));
-        node_erase(t->account, n, at);
-        t->count--;
-        return;
-    }
-    int at = tree_child_of(n, key);
-    struct tree_node *child = n->slots[at];
-    remove_at(t, &child, key);
-    n->slots[at] = child;
-    node_tidy(t->account, n, at);
+    t->changes++;
+    path_own(t, &p);
+    size_t cap = 2 * (size_t)p.node[p.leaf]->cap;
+    leaf_insert(t, &p, &cell, cap < LEAF_MAX ? cap : LEAF_MAX);
+    return true;
 }
 
 bool tree_remove(struct tree *t, struct slice key)
 {
-    struct tree_value v;
-    if (!tree_get(t, key, &v)) {
+    struct path p;
+    if (t->root == NULL) {
         return false;
     }
-    remove_at(t, &t->root, key);
-    while (!t->root->leaf && t->root->count == 1) {
-        struct tree_node *only = t->root->slots[0];
-        only->refs++;
-        node_release(t->account, t->root);
-        t->root = only;
+    path_find(t, key, &p);
+    if (!p.exact) {
+        return false;
     }
-    if (t->root->count == 0) {
-        node_release(t->account, t->root);
-        t->root = NULL;
-    }
+    t->changes++;
+    t->count--;
+    path_own(t, &p);
+    tree_node_erase(p.node[p.leaf], p.at[p.leaf]);
+    path_tidy(t, &p);
     return true;
 }
 
@@ -363,7 +436,9 @@ void tree_free(struct tree *t)
     if (t == NULL) {
         return;
     }
-    node_release(t->account, t->root);
+    if (t->root != NULL) {
+        tree_node_release(t->account, t->root);
+    }
     if (--t->account->refs == 0) {
         assert(t->account->bytes == 0);
         free(t->account);
@@ -387,6 +462,8 @@ void tree_take(struct tree *t, struct tree *from)
     struct tree old = *t;
     *t = *from;
     *from = old;
+    t->changes = old.changes > t->changes ? old.changes : t->changes;
+    t->changes++;
     tree_free(from);
 }
 
@@ -403,16 +480,16 @@ uint64_t tree_memory(const struct tree *t)
 bool tree_get(const struct tree *t, struct slice key, struct tree_value *out)
 {
     const struct tree_node *n = t->root;
+    bool exact = false;
     if (n == NULL) {
         return false;
     }
     while (!n->leaf) {
-        n = n->slots[tree_child_of(n, key)];
+        n = tree_node_child(n, tree_node_child_of(n, key));
     }
-    int at = tree_node_bound(n, 0, key, false);
-    if (!leaf_has(n, at, key)) {
-        return false;
+    int at = tree_node_find(n, 0, key, &exact);
+    if (exact) {
+        *out = tree_node_cell(n, at).value;
     }
-    *out = tree_value_view(n->slots[at]);
-    return true;
+    return exact;
 }

@@ -12,17 +12,16 @@
 
 struct tree;
 
-/* A value's slot. Today its bytes are always in memory; when values above
- * 1 KiB move to disk this struct is where their place will stand. DIGEST is
- * the caller's, kept beside the value so that replacing or removing a cell
- * never needs to read its old bytes. */
+/* A value: bytes, and what they are, which is the caller's: the cell's value
+ * itself, or the place where it stands. */
 struct tree_value {
     struct slice bytes;
-    struct id128 digest;
+    uint8_t tag;
 };
 
 #define TREE_KEY_MAX 8192
-#define TREE_DEPTH_MAX 16
+#define TREE_VALUE_MAX (UINT32_C(1) << 30)
+#define TREE_DEPTH_MAX 24
 
 struct tree *tree_new(void);
 void tree_free(struct tree *t); /* NULL is fine */
@@ -31,23 +30,36 @@ struct tree *tree_clone(const struct tree *t);
 /* Makes T what FROM is, and frees FROM; for undoing. */
 void tree_take(struct tree *t, struct tree *from);
 
-/* Slices of OUT live until KEY is replaced or removed in every clone that
- * has it. */
+/* OUT's bytes live until the next change of T, or, if a clone was taken of T
+ * as it is now, as long as that clone is neither changed nor freed. */
 bool tree_get(const struct tree *t, struct slice key, struct tree_value *out);
-/* Copies KEY and the value in; replaces what was there. */
+/* Copies KEY and the value in; replaces what was there. Neither may point into
+ * T's own memory, as slices of tree_get do. */
 void tree_put(struct tree *t, struct slice key, const struct tree_value *value);
-/* True if KEY was there. */
+/* As tree_put, of a KEY behind all others, which is found at once; false,
+ * without a change, if it is not. */
+bool tree_append(struct tree *t, struct slice key,
+                 const struct tree_value *value);
+/* True if KEY was there; KEY may not point into T's memory. */
 bool tree_remove(struct tree *t, struct slice key);
 
 uint64_t tree_count(const struct tree *t);
-/* Bytes of nodes, keys and values of T and all its clones together. */
+/* Bytes of heap that T and all its clones take together, the allocator's
+ * rounding and headers included. */
 uint64_t tree_memory(const struct tree *t);
 
-/* A place in a tree; dead after the next change of that tree. */
+/* A place in a tree. It survives changes of the tree: it stands on a key, and
+ * moving goes to that key's neighbour as the tree then is, whether or not the
+ * key itself still is there. */
 struct tree_iter {
-    const struct tree_node *node[TREE_DEPTH_MAX];
+    const struct tree *tree;
+    uint64_t changes; /* of the tree, when the path was walked */
+    int depth;        /* levels in use; 0: at no item */
     uint16_t at[TREE_DEPTH_MAX];
-    int depth; /* levels in use; 0: at no item */
+    const struct tree_node *node[TREE_DEPTH_MAX];
+    struct tree_value value;
+    size_t key_len;
+    uint8_t key[TREE_KEY_MAX];
 };
 
 /* First item at or after KEY; last item before KEY; ends. */
@@ -63,11 +75,17 @@ static inline bool tree_valid(const struct tree_iter *it)
 {
     return it->depth > 0;
 }
-/* Of a valid IT; as long-lived as the tree's item. */
-struct slice tree_iter_key(const struct tree_iter *it);
+/* Of a valid IT: the key, in IT itself, until IT moves. */
+static inline struct slice tree_iter_key(const struct tree_iter *it)
+{
+    return slice_make(it->key, it->key_len);
+}
+/* Of a valid IT since whose last move the tree has not changed (asserted): as
+ * long-lived as what tree_get gives. */
 struct tree_value tree_iter_value(const struct tree_iter *it);
 
-/* Walks all of T and asserts its invariants; for tests. */
+/* Walks all of T and asserts its invariants, and its account if it has no
+ * clones; for tests. */
 void tree_check(const struct tree *t);
 
 #endif

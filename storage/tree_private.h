@@ -1,34 +1,32 @@
 /*
- * The tree's nodes, for tree.c, which has the design, and tree_iter.c.
+ * A tree's nodes, for tree.c, which has the design, and tree_iter.c. What a
+ * node is made of is told in tree_node.c.
  */
 #ifndef STORAGE_TREE_PRIVATE_H
 #define STORAGE_TREE_PRIVATE_H
 
 #include "storage/tree.h"
 
-#define FANOUT 32
-#define SPARSE (FANOUT / 4)
-#define MERGED_MAX (FANOUT * 3 / 4)
-
-struct tree_key {
-    uint32_t refs;
-    uint32_t len;
-    uint8_t bytes[];
-};
-
-struct value {
-    uint32_t refs;
-    uint32_t len;
-    struct id128 digest;
-    uint8_t bytes[];
-};
+/* Bytes at which a leaf or an inner node is split. A leaf may have more if it
+ * has a single cell, an inner node if it has fewer than INNER_MIN. */
+#define LEAF_MAX (8192u - 8u)
+#define INNER_MAX (2048u - 8u)
+#define INNER_MIN 6
 
 struct tree_node {
     uint32_t refs;
-    uint16_t count;
+    uint32_t cap;    /* of the block; the directory ends there */
+    uint32_t used;   /* bytes of head, prefix and cells */
+    uint16_t count;  /* of cells */
+    uint16_t prefix; /* bytes that all keys begin with, left out in cells */
     bool leaf;
-    struct tree_key *keys[FANOUT];
-    void *slots[FANOUT]; /* leaf: struct value; inner: struct tree_node */
+    uint8_t bytes[]; /* prefix, cells, nothing, directory */
+};
+
+/* A cell as it stands: the key without the node's prefix. */
+struct tree_cell {
+    struct slice key;
+    struct tree_value value; /* inner node: a pointer to the child */
 };
 
 /* What a tree and its clones take, counted together. */
@@ -40,24 +38,66 @@ struct account {
 struct tree {
     struct tree_node *root; /* NULL when empty */
     uint64_t count;
+    uint64_t changes; /* grows with each */
     struct account *account;
 };
 
-static inline struct slice tree_key_slice(const struct tree_key *k)
-{
-    return slice_make(k->bytes, k->len);
-}
+/* ---- nodes ----
+ * Functions that change a node want one that nobody else refers to, and give
+ * it back, moved perhaps. */
 
-static inline struct tree_value tree_value_view(const struct value *v)
-{
-    return (struct tree_value){slice_make(v->bytes, v->len), v->digest};
-}
+/* An empty one, whose block has CAP bytes if it may (0: the least). */
+struct tree_node *tree_node_new(struct account *a, bool leaf, size_t cap);
+/* Of N, which is empty: later keys begin with PREFIX, likely. */
+void tree_node_set_prefix(struct tree_node *n, struct slice prefix);
+/* One reference less; the last one takes the children's along. */
+void tree_node_release(struct account *a, struct tree_node *n);
+/* A copy instead of the reference to N, which others share. */
+struct tree_node *tree_node_copy(struct account *a, struct tree_node *n);
+/* Bytes in use, the directory included. */
+size_t tree_node_size(const struct tree_node *n);
+size_t tree_node_block(const struct tree_node *n); /* of heap */
 
-/* Number of keys from FIRST on that are before KEY (or at it, if AT_TOO),
- * plus FIRST. */
-int tree_node_bound(const struct tree_node *n, int first, struct slice key,
-                    bool at_too);
+struct tree_cell tree_node_cell(const struct tree_node *n, int i);
+struct tree_node *tree_node_child(const struct tree_node *n, int i);
+void tree_node_set_child(struct tree_node *n, int i, struct tree_node *child);
+/* The whole key of cell I, in ROOM (of TREE_KEY_MAX). */
+struct slice tree_node_key(const struct tree_node *n, int i, uint8_t *room);
+/* As slice_compare() of cell I's key with KEY. */
+int tree_node_compare(const struct tree_node *n, int i, struct slice key);
+
+/* The first cell from FIRST on whose key is at or after KEY; sets *EXACT. */
+int tree_node_find(const struct tree_node *n, int first, struct slice key,
+                   bool *exact);
 /* The child in whose range KEY lies. */
-int tree_child_of(const struct tree_node *n, struct slice key);
+int tree_node_child_of(const struct tree_node *n, struct slice key);
+
+/* Whether (KEY, a value of LEN) fits without a split. */
+bool tree_node_takes(const struct tree_node *n, struct slice key, size_t len);
+/* Puts a cell before cell AT; the block gets at least CAP bytes, or what it
+ * needs. */
+struct tree_node *tree_node_insert(struct account *a, struct tree_node *n,
+                                   int at, const struct tree_cell *cell,
+                                   size_t cap);
+void tree_node_erase(struct tree_node *n, int at);
+/* Gives back what the block has too much; all of it if EXACT. */
+struct tree_node *tree_node_shrink(struct account *a, struct tree_node *n,
+                                   bool exact);
+
+/* Where to split N into halves: 0 < result < n->count, which is 2 or more. */
+int tree_node_middle(const struct tree_node *n);
+/* A node of the cells [FROM, TO) of N, which keeps its own; children are not
+ * retained. */
+struct tree_node *tree_node_slice(struct account *a, const struct tree_node *n,
+                                  int from, int to);
+/* One reference to N less; its children now are referred to from elsewhere
+ * instead, where they were copied to. */
+void tree_node_pass_on(struct account *a, struct tree_node *n);
+/* L and R, neighbours with SEPARATOR between them, as one instead of the
+ * references to them; NULL if that would be no small node. */
+struct tree_node *tree_node_join(struct account *a, struct tree_node *l,
+                                 struct tree_node *r, struct slice separator);
+/* So small that it should be joined with a neighbour. */
+bool tree_node_sparse(const struct tree_node *n);
 
 #endif
