@@ -265,10 +265,11 @@ static size_t common(struct slice a, struct slice b)
 /* How much of N's prefix KEY begins with. */
 static size_t shared(const struct tree_node *n, struct slice key)
 {
-    if (key.len >= n->prefix && memcmp(key.data, n->bytes, n->prefix) == 0) {
-        return n->prefix;
+    size_t p = n->prefix;
+    if (p > 0 && key.len >= p && memcmp(key.data, n->bytes, p) == 0) {
+        return p;
     }
-    return common(key, slice_make(n->bytes, n->prefix));
+    return common(key, slice_make(n->bytes, p));
 }
 
 /* ---- looking ---- */

@@ -541,6 +541,27 @@ START_TEST(overhead)
 }
 END_TEST
 
+/* What neighbours begin with stands in each leaf once, from its first cell
+ * on: appended cells take less than their keys and values. */
+START_TEST(prefixes)
+{
+    enum { CELLS = 10000, KEY = 128, VALUE = 32 };
+    struct tree *t = tree_new();
+    uint8_t key[KEY], value[VALUE] = {0};
+    struct tree_value v = {slice_make(value, VALUE), 0};
+    memset(key, 'k', KEY);
+    for (uint32_t i = 0; i < CELLS; i++) {
+        key[KEY - 3] = (uint8_t)(i >> 16);
+        key[KEY - 2] = (uint8_t)(i >> 8);
+        key[KEY - 1] = (uint8_t)i;
+        ck_assert(tree_append(t, slice_make(key, KEY), &v));
+    }
+    tree_check(t);
+    ck_assert_uint_lt(tree_memory(t), CELLS * (VALUE + 16));
+    tree_free(t);
+}
+END_TEST
+
 /* Lengths about the bounds at which a leaf is split, or stays alone. */
 START_TEST(bounds)
 {
@@ -585,6 +606,7 @@ int main(void)
     tcase_add_loop_test(c, clones_keep_their_bytes, 0, KINDS);
     tcase_add_test(c, memory);
     tcase_add_test(c, overhead);
+    tcase_add_test(c, prefixes);
     tcase_add_test(c, bounds);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
