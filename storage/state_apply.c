@@ -5,9 +5,11 @@
  * A batch is all or nothing. Its conditions are looked at before anything is
  * changed. Of its mutations only those that count (INCREMENT, ADD) can fail,
  * and each checks before it changes: so a batch that has one of them beside
- * others keeps a reference to the cells as they were, and takes it back if it
- * fails; all other batches cannot fail half-way and keep nothing. Watchers
- * are told once it is sure.
+ * others notes what it changes as it was, and puts that back if it fails; all
+ * other batches cannot fail half-way and keep nothing. Where the notes would
+ * grow large a reference to the cells as they then are is taken instead: not at
+ * once, because as long as it is held each change copies its path. Watchers are
+ * told once it is sure.
  */
 #include "storage/state_private.h"
 
@@ -21,6 +23,14 @@ struct change {
     struct slice row, column;
 };
 
+/* A cell before it was changed. */
+struct note {
+    struct slice key, value;
+    bool there;
+};
+
+#define NOTES_MAX KIB(64) /* bytes of keys and values */
+
 /* A batch under way. */
 struct batch {
     struct state *s;
@@ -29,6 +39,10 @@ struct batch {
     struct arena arena;
     struct change *changes; /* only if somebody watches */
     size_t changes_count, changes_cap;
+    bool notes_kept;
+    struct note *notes;
+    size_t notes_count, notes_cap, notes_bytes;
+    struct cells after_notes; /* once notes are too many */
 };
 
 void applied_set(struct applied *a, enum status status, uint16_t failed)
@@ -75,11 +89,52 @@ static void note_change(struct batch *r, struct slice row, struct slice column)
     r->changes[r->changes_count++] = (struct change){row, column};
 }
 
+/* To be called before the cell KEY is changed. */
+static void note_cell(struct batch *r, struct slice key)
+{
+    struct slice v = {NULL, 0};
+    if (!r->notes_kept || r->after_notes.tree != NULL) {
+        return;
+    }
+    bool there = cells_get(&r->s->cells, key, &v);
+    r->notes_bytes += key.len + v.len;
+    if (r->notes_bytes > NOTES_MAX) {
+        r->after_notes = cells_clone(&r->s->cells);
+        return;
+    }
+    if (r->notes_count == r->notes_cap) {
+        r->notes_cap = r->notes_cap == 0 ? 16 : 2 * r->notes_cap;
+        r->notes = xrealloc(r->notes, r->notes_cap * sizeof(r->notes[0]));
+    }
+    r->notes[r->notes_count++] = (struct note){
+        .key = slice_make(arena_copy(&r->arena, key.data, key.len), key.len),
+        .value = slice_make(arena_copy(&r->arena, v.data, v.len), v.len),
+        .there = there,
+    };
+}
+
+/* Makes the cells what they were before the batch. */
+static void undo(struct batch *r)
+{
+    if (r->after_notes.tree != NULL) {
+        cells_take(&r->s->cells, &r->after_notes);
+    }
+    while (r->notes_count > 0) {
+        const struct note *n = &r->notes[--r->notes_count];
+        if (n->there) {
+            cells_put(&r->s->cells, n->key, n->value);
+        } else {
+            (void)cells_remove(&r->s->cells, n->key);
+        }
+    }
+}
+
 static void put_cell(struct batch *r, struct slice row, struct slice column,
                      struct slice value)
 {
     struct key k;
     key_encode(&k, r->c->partition, row, column);
+    note_cell(r, key_slice(&k));
     cells_put(&r->s->cells, key_slice(&k), value);
     note_change(r, row, column);
 }
@@ -217,6 +272,7 @@ static void run_delete(struct batch *r, const struct mutation *m)
 {
     struct key k;
     key_encode(&k, r->c->partition, m->row, m->column);
+    note_cell(r, key_slice(&k));
     if (cells_remove(&r->s->cells, key_slice(&k))) {
         note_change(r, m->row, m->column);
     }
@@ -247,6 +303,7 @@ static void run_delete_prefix(struct batch *r, const struct mutation *m)
         struct key_parts parts;
         bool good = key_decode(k, &r->arena, &parts);
         assert(good);
+        note_cell(r, k);
         (void)cells_remove(&r->s->cells, k);
         note_change(r, parts.row, parts.column);
     }
@@ -289,24 +346,18 @@ static bool can_fail_halfway(const struct command *c)
 
 static void run_mutations(struct batch *r)
 {
-    bool keep = can_fail_halfway(r->c);
-    struct cells before = {0};
-    if (keep) {
-        before = cells_clone(&r->s->cells);
-    }
+    r->notes_kept = can_fail_halfway(r->c);
     for (uint32_t i = 0; i < r->c->mutations_count; i++) {
         enum status s = run_mutation(r, i);
         if (s != ST_OK) {
             applied_set(r->out, s, (uint16_t)i);
             r->changes_count = 0;
-            if (keep) {
-                cells_take(&r->s->cells, &before);
-            }
+            undo(r);
             return;
         }
     }
-    if (keep) {
-        cells_fini(&before);
+    if (r->after_notes.tree != NULL) {
+        cells_fini(&r->after_notes);
     }
 }
 
@@ -326,6 +377,7 @@ static void run_batch(struct state *s, const struct command *c,
                      r.changes[i].column);
     }
     free(r.changes);
+    free(r.notes);
     arena_free(&r.arena);
 }
 

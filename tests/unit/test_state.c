@@ -727,6 +727,83 @@ static bool same_digest(const struct state *a, const struct state *b)
     return id128_equal(x, y);
 }
 
+/* Cell by cell, client tables aside. */
+static void same_cells(const struct state_snapshot *p,
+                       const struct state_snapshot *q)
+{
+    struct msg_scan_tablet ask = {0};
+    struct msg_tablet_page x = {.more = 1}, y;
+    struct arena a = {0};
+    ck_assert_uint_eq(state_snapshot_cells(p), state_snapshot_cells(q));
+    while (x.more) {
+        state_snapshot_page(p, &ask, &a, &x);
+        state_snapshot_page(q, &ask, &a, &y);
+        ck_assert_uint_eq(x.cells_count, y.cells_count);
+        for (uint32_t i = 0; i < x.cells_count; i++) {
+            const struct cell *c = &x.cells[i];
+            ck_assert(slice_equal(c->row, y.cells[i].row));
+            ck_assert(slice_equal(c->column, y.cells[i].column));
+            ck_assert(slice_equal(c->value, y.cells[i].value));
+            ask.has_after = 1;
+            ask.after_partition = c->partition;
+            ask.after_row = c->row;
+            ask.after_column = c->column;
+        }
+    }
+    arena_free(&a);
+}
+
+/* A batch that fails at its end leaves no trace of what it did before, however
+ * large what it changed was. */
+START_TEST(undoing)
+{
+    static char bytes[300000];
+    static const int sizes[] = {8, 3000, 20000, (int)sizeof(bytes) - 1};
+    struct fixture f;
+    char row[2][8];
+    struct state_counts n, m;
+    setup(&f);
+    memset(bytes, 'v', sizeof(bytes) - 1);
+    for (int i = 0; i < 40; i++) {
+        snprintf(row[0], sizeof(row[0]), "r%02d", i);
+        put(&f, row[0], "c", bytes + sizeof(bytes) - 1 - sizes[_i]);
+        put(&f, "s", row[0], "small");
+    }
+    put(&f, "r", "n", "7");
+    struct state_snapshot *before = state_snapshot(f.s);
+    state_count(f.s, &n);
+    begin(&f);
+    for (int i = 0; i < 2; i++) {
+        snprintf(row[i], sizeof(row[i]), "r%02d", i);
+        mutation(&f, MUTATION_PUT, row[i], "c", "replaced");
+        mutation(&f, MUTATION_PUT, row[i], "d", "new");
+        mutation(&f, MUTATION_PUT, row[i], "c", "replaced again");
+        mutation(&f, MUTATION_DELETE, row[i], "d", "");
+        mutation(&f, MUTATION_DELETE_PREFIX, "s", row[i], "");
+        mutation(&f, MUTATION_PUT, "s", row[i], "back");
+    }
+    mutation(&f, MUTATION_DELETE_ROWS, "r1", "", "");
+    mutation(&f, MUTATION_ADD, "r", "list:", "v")->counter = slice_of("n");
+    mutation(&f, MUTATION_INCREMENT, "s", "r30", ""); /* no number */
+    ck_assert_int_eq(commit(&f), ST_INVALID);
+    struct state_snapshot *after = state_snapshot(f.s);
+    struct state *loaded = copy_of(after);
+    same_cells(before, after);
+    ck_assert(same_digest(f.s, loaded));
+    state_count(f.s, &m);
+    ck_assert_uint_eq(n.bytes, m.bytes);
+    f.c.mutations_count--; /* now it succeeds */
+    ck_assert_int_eq(commit(&f), ST_OK);
+    ck_assert_str_eq(get(f.s, "r00", "c"), "replaced again");
+    state_count(f.s, &m);
+    ck_assert_uint_eq(m.cells, n.cells - 10 + 1);
+    state_free(loaded);
+    state_snapshot_free(before);
+    state_snapshot_free(after);
+    state_free(f.s);
+}
+END_TEST
+
 START_TEST(determinism)
 {
     struct fixture f, g;
@@ -854,6 +931,7 @@ int main(void)
     tcase_add_test(c, malformed);
     tcase_add_test(c, delete_prefix);
     tcase_add_test(c, scanning);
+    tcase_add_loop_test(c, undoing, 0, 4);
     tcase_add_loop_test(c, determinism, 0, 3);
     tcase_add_test(c, large_pages);
     tcase_add_test(c, bad_tables);
