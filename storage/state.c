@@ -17,47 +17,25 @@
 
 /* ---- cells with a digest ---- */
 
-static uint64_t load_le(const uint8_t *from)
+static struct sum sum_add(struct sum a, struct sum b)
 {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--) {
-        v = v << 8 | from[i];
-    }
-    return v;
+    uint64_t low = a.low + b.low;
+    return (struct sum){low, a.high + b.high + (low < a.low)};
 }
 
-static struct id128 id128_from(uint64_t low, uint64_t high)
+static struct sum sum_subtract(struct sum a, struct sum b)
 {
-    struct id128 d;
-    for (int i = 0; i < 8; i++) {
-        d.b[i] = (uint8_t)(low >> (8 * i));
-        d.b[8 + i] = (uint8_t)(high >> (8 * i));
-    }
-    return d;
-}
-
-static struct id128 sum_add(struct id128 a, struct id128 b)
-{
-    uint64_t low = load_le(a.b) + load_le(b.b);
-    uint64_t carry = low < load_le(a.b);
-    return id128_from(low, load_le(a.b + 8) + load_le(b.b + 8) + carry);
-}
-
-static struct id128 sum_subtract(struct id128 a, struct id128 b)
-{
-    uint64_t low = load_le(a.b) - load_le(b.b);
-    uint64_t borrow = load_le(a.b) < load_le(b.b);
-    return id128_from(low, load_le(a.b + 8) - load_le(b.b + 8) - borrow);
+    return (struct sum){a.low - b.low, a.high - b.high - (a.low < b.low)};
 }
 
 /* Digest of the key plus that of the value, which the key seeds: so values
  * that change places show. */
-static struct id128 pair_digest(struct slice key, struct slice value)
+static struct sum pair_digest(struct slice key, struct slice value)
 {
     XXH128_hash_t k = XXH3_128bits(key.data, key.len);
     XXH128_hash_t v = XXH3_128bits_withSeed(value.data, value.len, k.low64);
-    return sum_add(id128_from(k.low64, k.high64),
-                   id128_from(v.low64, v.high64));
+    return sum_add((struct sum){k.low64, k.high64},
+                   (struct sum){v.low64, v.high64});
 }
 
 void cells_init(struct cells *c)
@@ -193,15 +171,25 @@ void state_count(const struct state *s, struct state_counts *out)
     };
 }
 
+/* Little endian on every machine. */
+static uint8_t *put_sum(uint8_t *to, struct sum s)
+{
+    for (int i = 0; i < 8; i++) {
+        to[i] = (uint8_t)(s.low >> (8 * i));
+        to[8 + i] = (uint8_t)(s.high >> (8 * i));
+    }
+    return to + 16;
+}
+
 static struct id128 digest_both(const struct cells *cells, struct slice clients)
 {
+    struct id128 d;
     uint8_t both[32];
     XXH128_hash_t c = XXH3_128bits(clients.data, clients.len);
-    struct id128 digest = id128_from(c.low64, c.high64);
-    memcpy(both, cells->digest.b, 16);
-    memcpy(both + 16, digest.b, 16);
+    put_sum(put_sum(both, cells->digest), (struct sum){c.low64, c.high64});
     XXH128_hash_t h = XXH3_128bits(both, sizeof(both));
-    return id128_from(h.low64, h.high64);
+    put_sum(d.b, (struct sum){h.low64, h.high64});
+    return d;
 }
 
 struct id128 state_digest(const struct state *s)

@@ -78,7 +78,7 @@ void state_on_change(struct state *s,
 struct state_counts {
     uint64_t cells;  /* number */
     uint64_t bytes;  /* of keys and values */
-    uint64_t memory; /* bytes of heap that both trees take */
+    uint64_t memory; /* bytes of heap that cells and clients take */
     uint32_t clients;
     uint64_t clients_memory; /* of MEMORY */
 };

@@ -14,11 +14,16 @@ _Static_assert(KEY_MAX <= TREE_KEY_MAX, "the tree takes every key");
 /* A tree_value's tag: what its bytes are. */
 enum { VALUE_INLINE = 0 /* the cell's value */ };
 
+/* A number mod 2^128. */
+struct sum {
+    uint64_t low, high;
+};
+
 /* A tree with a digest of its contents: the sum mod 2^128 of each pair's
  * XXH3-128, so that a change adds and subtracts, and order plays no role. */
 struct cells {
     struct tree *tree;
-    struct id128 digest;
+    struct sum digest;
     uint64_t bytes; /* of encoded keys and values */
 };
 

@@ -23,3 +23,16 @@ bench: bench-programs
 PHONY_TARGETS += bench bench-programs
 EXTRA_DIST += tests/bench/kv-compare tests/bench/report.py \
     tests/bench/stores.py tests/cluster/test_bench.py
+
+# What the tree and checkpoints cost: `make bench-tree`.
+EXTRA_PROGRAMS += bench_tree bench_checkpoint
+bench_tree_SOURCES = tests/bench/tree_bench.c
+bench_tree_LDADD = libstorage.a libcommon.a $(XXHASH_LIBS)
+bench_checkpoint_SOURCES = tests/bench/checkpoint_bench.c
+bench_checkpoint_LDADD = libstorage.a libcommon.a $(UV_LIBS) $(SODIUM_LIBS) \
+    $(XXHASH_LIBS)
+
+bench-tree: bench_tree$(EXEEXT) bench_checkpoint$(EXEEXT)
+	./bench_tree
+	folder=`mktemp -d` && ./bench_checkpoint $$folder; rm -r $$folder
+PHONY_TARGETS += bench-tree
