@@ -33,6 +33,7 @@ libstorage_a_SOURCES = \
     storage/state_scan.c \
     storage/store.c storage/store.h \
     storage/tree.c storage/tree.h storage/tree_private.h \
+    storage/tree_block.c \
     storage/tree_iter.c storage/tree_node.c \
     storage/storaged_io.c storage/storaged_io.h \
     storage/wal.c storage/wal.h storage/wal_private.h \

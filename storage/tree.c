@@ -30,8 +30,13 @@
 #include "storage/tree_private.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Freeing so much at once gives what can be to the system: after a long-held
+ * clone whose tree was rewritten meanwhile, half of the heap is holes. */
+#define TRIM_FROM (UINT64_C(64) << 20)
 
 /* A cell so large gets a leaf of its own if it does not fit. */
 #define LARGE (LEAF_MAX / 4)
@@ -436,8 +441,12 @@ void tree_free(struct tree *t)
     if (t == NULL) {
         return;
     }
+    uint64_t bytes = t->account->bytes;
     if (t->root != NULL) {
         tree_node_release(t->account, t->root);
+    }
+    if (bytes - t->account->bytes >= TRIM_FROM) {
+        (void)malloc_trim(0);
     }
     if (--t->account->refs == 0) {
         assert(t->account->bytes == 0);
@@ -475,21 +484,4 @@ uint64_t tree_count(const struct tree *t)
 uint64_t tree_memory(const struct tree *t)
 {
     return t->account->bytes;
-}
-
-bool tree_get(const struct tree *t, struct slice key, struct tree_value *out)
-{
-    const struct tree_node *n = t->root;
-    bool exact = false;
-    if (n == NULL) {
-        return false;
-    }
-    while (!n->leaf) {
-        n = tree_node_child(n, tree_node_child_of(n, key));
-    }
-    int at = tree_node_find(n, 0, key, &exact);
-    if (exact) {
-        *out = tree_node_cell(n, at).value;
-    }
-    return exact;
 }

@@ -1,14 +1,31 @@
 /*
- * Walking a tree, and checking it. An iterator is the path from the root to
- * its item; nodes need no links to their neighbours, which could not be kept
- * in a tree that shares them. It has a copy of its key: nowhere else does the
- * key stand as a whole, and it is what a tree that was changed meanwhile is
- * searched for.
+ * Looking into a tree, walking it, and checking it. An iterator is the path
+ * from the root to its item; nodes need no links to their neighbours, which
+ * could not be kept in a tree that shares them. It has a copy of its key:
+ * nowhere else does the key stand as a whole, and it is what a tree that was
+ * changed meanwhile is searched for.
  */
 #include "storage/tree_private.h"
 
 #include <assert.h>
 #include <string.h>
+
+bool tree_get(const struct tree *t, struct slice key, struct tree_value *out)
+{
+    const struct tree_node *n = t->root;
+    bool exact = false;
+    if (n == NULL) {
+        return false;
+    }
+    while (!n->leaf) {
+        n = tree_node_child(n, tree_node_child_of(n, key));
+    }
+    int at = tree_node_find(n, 0, key, &exact);
+    if (exact) {
+        *out = tree_node_cell(n, at).value;
+    }
+    return exact;
+}
 
 /* ---- moving ---- */
 

@@ -21,156 +21,16 @@
  * A place is 16 bits: only a node's last cell may reach beyond 64 KiB. LEAF_MAX
  * sees to it, for a leaf with a larger cell has no other, and INNER_MIN, for
  * as many of the longest keys are less.
- *
- * Blocks have sizes in steps of a sixteenth, less what glibc puts in front, so
- * that freed ones fit again; a block that is appended to doubles.
  */
 #include "storage/tree_private.h"
 
 #include <assert.h>
-#include <malloc.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define HEAD offsetof(struct tree_node, bytes)
-#define WORD sizeof(uint32_t)
-#define MALLOC_HEAD sizeof(size_t)
-#define MALLOC_ALIGN (2 * sizeof(size_t))
-
-_Static_assert((INNER_MIN + 1) * (TREE_KEY_MAX + 16) + HEAD < UINT16_MAX,
+_Static_assert((INNER_MIN + 1) * (TREE_KEY_MAX + 16) + TREE_HEAD < UINT16_MAX,
                "16 bits reach the last child");
-_Static_assert(LEAF_MAX + TREE_KEY_MAX + HEAD < UINT16_MAX,
+_Static_assert(LEAF_MAX + TREE_KEY_MAX + TREE_HEAD < UINT16_MAX,
                "16 bits reach the last cell");
-
-/* ---- blocks ---- */
-
-size_t tree_node_block(const struct tree_node *n)
-{
-    return malloc_usable_size((void *)n) + MALLOC_HEAD;
-}
-
-static size_t round_up(size_t v, size_t step)
-{
-    return (v + step - 1) / step * step;
-}
-
-/* The size of a block for NEED bytes. */
-static size_t block_class(size_t need, bool exact)
-{
-    size_t step = MALLOC_ALIGN;
-    while (!exact && step * 64 <= need) {
-        step *= 2;
-    }
-    return round_up(need + MALLOC_HEAD, step) - MALLOC_HEAD;
-}
-
-static struct tree_node *block_new(struct account *a, bool leaf, size_t cap)
-{
-    struct tree_node *n = xmalloc(cap);
-    *n = (struct tree_node){
-        .refs = 1, .cap = (uint32_t)cap, .used = HEAD, .leaf = leaf};
-    a->bytes += tree_node_block(n);
-    return n;
-}
-
-struct tree_node *tree_node_new(struct account *a, bool leaf, size_t cap)
-{
-    return block_new(a, leaf, block_class(cap < HEAD ? HEAD : cap, false));
-}
-
-static void block_free(struct account *a, struct tree_node *n)
-{
-    a->bytes -= tree_node_block(n);
-    free(n);
-}
-
-size_t tree_node_size(const struct tree_node *n)
-{
-    return n->used + WORD * n->count;
-}
-
-/* The word of cell I is words(n)[-1 - I]. */
-static uint32_t *words(const struct tree_node *n)
-{
-    return (uint32_t *)(void *)((uint8_t *)n + n->cap);
-}
-
-/* Moves the directory to where a block of CAP bytes has its end. */
-static void move_words(struct tree_node *n, size_t cap)
-{
-    size_t len = WORD * n->count;
-    memmove((uint8_t *)n + cap - len, (uint8_t *)n + n->cap - len, len);
-    n->cap = (uint32_t)cap;
-}
-
-static struct tree_node *resize(struct account *a, struct tree_node *n,
-                                size_t cap)
-{
-    size_t was = n->cap;
-    a->bytes -= tree_node_block(n);
-    if (cap < was) {
-        move_words(n, cap);
-    }
-    n = xrealloc(n, cap);
-    if (cap > was) {
-        move_words(n, cap);
-    }
-    a->bytes += tree_node_block(n);
-    return n;
-}
-
-struct tree_node *tree_node_shrink(struct account *a, struct tree_node *n,
-                                   bool exact)
-{
-    size_t need = tree_node_size(n);
-    size_t cap = block_class(need, exact);
-    size_t slack = exact ? 0 : need / 4;
-    return cap + slack < n->cap ? resize(a, n, cap) : n;
-}
-
-/* ---- references ---- */
-
-static void children_retain(const struct tree_node *n)
-{
-    for (int i = 0; !n->leaf && i < n->count; i++) {
-        tree_node_child(n, i)->refs++;
-    }
-}
-
-/* As deep as the tree, no deeper. */
-void tree_node_release(struct account *a, struct tree_node *n)
-{
-    if (--n->refs > 0) {
-        return;
-    }
-    for (int i = 0; !n->leaf && i < n->count; i++) {
-        tree_node_release(a, tree_node_child(n, i));
-    }
-    block_free(a, n);
-}
-
-void tree_node_pass_on(struct account *a, struct tree_node *n)
-{
-    if (n->refs == 1) {
-        block_free(a, n);
-    } else {
-        n->refs--;
-        children_retain(n);
-    }
-}
-
-struct tree_node *tree_node_copy(struct account *a, struct tree_node *n)
-{
-    size_t cap = block_class(tree_node_size(n), false), len = WORD * n->count;
-    struct tree_node *c = block_new(a, n->leaf, cap);
-    memcpy(c->bytes, n->bytes, n->used - HEAD);
-    memcpy((uint8_t *)c + cap - len, (const uint8_t *)n + n->cap - len, len);
-    c->used = n->used;
-    c->count = n->count;
-    c->prefix = n->prefix;
-    tree_node_pass_on(a, n);
-    return c;
-}
 
 /* ---- cells ---- */
 
@@ -209,7 +69,7 @@ static size_t cell_size(size_t key, size_t value)
 
 static size_t place_of(const struct tree_node *n, int i)
 {
-    return words(n)[-1 - i] & UINT16_MAX;
+    return tree_node_words(n)[-1 - i] & UINT16_MAX;
 }
 
 static const uint8_t *cell_key(const struct tree_node *n, int i, size_t *key,
@@ -308,7 +168,7 @@ int tree_node_find(const struct tree_node *n, int first, struct slice key,
     const uint8_t *rest = key.data + p;
     size_t rest_len = key.len - p;
     uint32_t head = head_of(rest, rest_len);
-    const uint32_t *w = words(n);
+    const uint32_t *w = tree_node_words(n);
     int lo = first, hi = n->count;
     while (lo < hi) {
         int mid = (lo + hi) / 2;
@@ -356,7 +216,7 @@ bool tree_node_takes(const struct tree_node *n, struct slice key, size_t len)
     }
     size_t prefix = shared(n, key);
     size_t size =
-        size_with(n, prefix) + cell_size(key.len - prefix, len) + WORD;
+        size_with(n, prefix) + cell_size(key.len - prefix, len) + TREE_WORD;
     return size <= (n->leaf ? LEAF_MAX : INNER_MAX);
 }
 
@@ -382,9 +242,9 @@ static void add_cell(struct tree_node *n, int at, struct slice first,
         p = mempcpy(p, value->bytes.data, value->bytes.len);
     }
     n->used = (uint32_t)(p - (uint8_t *)n);
-    uint32_t *w = words(n) - n->count;
-    memmove(w - 1, w, WORD * (size_t)(n->count - at));
-    words(n)[-1 - at] = word;
+    uint32_t *w = tree_node_words(n) - n->count;
+    memmove(w - 1, w, TREE_WORD * (size_t)(n->count - at));
+    tree_node_words(n)[-1 - at] = word;
     n->count++;
     assert(tree_node_size(n) <= n->cap);
 }
@@ -400,7 +260,7 @@ static void set_prefix(struct tree_node *n, struct slice first,
     if (rest.len > 0) {
         memcpy(n->bytes + first.len, rest.data, rest.len);
     }
-    n->used = (uint32_t)(HEAD + n->prefix);
+    n->used = (uint32_t)(TREE_HEAD + n->prefix);
 }
 
 /* Appends the cells [FROM, TO) of N to C; both prefixes begin the keys. */
@@ -426,7 +286,7 @@ static void add_cells(struct tree_node *c, const struct tree_node *n, int from,
 
 void tree_node_set_prefix(struct tree_node *n, struct slice prefix)
 {
-    if (HEAD + prefix.len <= n->cap) {
+    if (TREE_HEAD + prefix.len <= n->cap) {
         set_prefix(n, prefix, slice_make(NULL, 0));
     }
 }
@@ -436,10 +296,10 @@ static struct tree_node *unprefix(struct account *a, struct tree_node *n,
                                   size_t prefix, size_t more)
 {
     size_t need = size_with(n, prefix) + more;
-    struct tree_node *c = block_new(a, n->leaf, block_class(need, false));
+    struct tree_node *c = tree_node_new(a, n->leaf, need);
     set_prefix(c, slice_make(n->bytes, prefix), slice_make(NULL, 0));
     add_cells(c, n, 0, n->count);
-    block_free(a, n);
+    tree_node_pass_on(a, n);
     return c;
 }
 
@@ -449,14 +309,15 @@ struct tree_node *tree_node_insert(struct account *a, struct tree_node *n,
 {
     struct slice none = {NULL, 0}, key = cell->key;
     size_t prefix = shared(n, key);
-    size_t more = cell_size(key.len - prefix, cell->value.bytes.len) + WORD;
+    size_t more =
+        cell_size(key.len - prefix, cell->value.bytes.len) + TREE_WORD;
     assert(n->refs == 1 && key.len <= TREE_KEY_MAX);
     if (prefix < n->prefix) {
         n = unprefix(a, n, prefix, more);
     }
     size_t need = tree_node_size(n) + more;
     if (need > n->cap) {
-        n = resize(a, n, block_class(need > cap ? need : cap, false));
+        n = tree_node_resize(a, n, need > cap ? need : cap);
     }
     key = slice_make(key.data + prefix, key.len - prefix);
     add_cell(n, at, none, key, &cell->value);
@@ -476,8 +337,8 @@ void tree_node_erase(struct tree_node *n, int at)
     }
     memmove((uint8_t *)n + place, p, n->used - end);
     n->used -= (uint32_t)len;
-    uint32_t *w = words(n) - n->count;
-    memmove(w + 1, w, WORD * (size_t)(n->count - 1 - at));
+    uint32_t *w = tree_node_words(n) - n->count;
+    memmove(w + 1, w, TREE_WORD * (size_t)(n->count - 1 - at));
     n->count--;
     w++;
     for (int i = 0; end - len < n->used && i < n->count; i++) {
@@ -485,7 +346,7 @@ void tree_node_erase(struct tree_node *n, int at)
     }
     if (n->count == 0) {
         n->prefix = 0;
-        n->used = HEAD;
+        n->used = TREE_HEAD;
     }
 }
 
@@ -493,7 +354,7 @@ void tree_node_erase(struct tree_node *n, int at)
 
 int tree_node_middle(const struct tree_node *n)
 {
-    size_t half = (n->used - HEAD - n->prefix) / 2, sum = 0;
+    size_t half = (n->used - TREE_HEAD - n->prefix) / 2, sum = 0;
     int i = 0;
     for (; i < n->count - 2; i++) {
         struct tree_cell c = tree_node_cell(n, i);
@@ -509,7 +370,7 @@ struct tree_node *tree_node_slice(struct account *a, const struct tree_node *n,
                                   int from, int to)
 {
     int with_key = n->leaf ? from : from + 1;
-    size_t need = HEAD + n->prefix, more = 0;
+    size_t need = TREE_HEAD + n->prefix, more = 0;
     struct tree_cell first = tree_node_cell(n, from);
     if (to - with_key > 1) {
         first = tree_node_cell(n, with_key);
@@ -517,11 +378,10 @@ struct tree_node *tree_node_slice(struct account *a, const struct tree_node *n,
     }
     for (int i = from; i < to; i++) {
         struct tree_cell c = tree_node_cell(n, i);
-        need += WORD + cell_size(c.key.len, c.value.bytes.len);
+        need += TREE_WORD + cell_size(c.key.len, c.value.bytes.len);
         need -= i < with_key ? 0 : more;
     }
-    struct tree_node *c =
-        block_new(a, n->leaf, block_class(need + more, false));
+    struct tree_node *c = tree_node_new(a, n->leaf, need + more);
     set_prefix(c, slice_make(n->bytes, n->prefix),
                slice_make(first.key.data, more));
     add_cells(c, n, from, to);
@@ -567,7 +427,7 @@ struct tree_node *tree_node_join(struct account *a, struct tree_node *l,
     if (!few && size > size_max(l) * 3 / 4) {
         return NULL;
     }
-    struct tree_node *c = block_new(a, l->leaf, block_class(size, false));
+    struct tree_node *c = tree_node_new(a, l->leaf, size);
     set_prefix(c, prefix, none);
     add_cells(c, l, 0, l->count);
     int from = 0;

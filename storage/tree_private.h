@@ -23,6 +23,9 @@ struct tree_node {
     uint8_t bytes[]; /* prefix, cells, nothing, directory */
 };
 
+#define TREE_HEAD offsetof(struct tree_node, bytes)
+#define TREE_WORD sizeof(uint32_t) /* of the directory */
+
 /* A cell as it stands: the key without the node's prefix. */
 struct tree_cell {
     struct slice key;
@@ -46,8 +49,11 @@ struct tree {
  * Functions that change a node want one that nobody else refers to, and give
  * it back, moved perhaps. */
 
-/* An empty one, whose block has CAP bytes if it may (0: the least). */
+/* An empty one in a block of CAP bytes at least (0: the least). */
 struct tree_node *tree_node_new(struct account *a, bool leaf, size_t cap);
+/* N in a block of NEED bytes at least. */
+struct tree_node *tree_node_resize(struct account *a, struct tree_node *n,
+                                   size_t need);
 /* Of N, which is empty: later keys begin with PREFIX, likely. */
 void tree_node_set_prefix(struct tree_node *n, struct slice prefix);
 /* One reference less; the last one takes the children's along. */
@@ -57,6 +63,11 @@ struct tree_node *tree_node_copy(struct account *a, struct tree_node *n);
 /* Bytes in use, the directory included. */
 size_t tree_node_size(const struct tree_node *n);
 size_t tree_node_block(const struct tree_node *n); /* of heap */
+/* The end of the directory: cell I's word is at [-1 - I]. */
+static inline uint32_t *tree_node_words(const struct tree_node *n)
+{
+    return (uint32_t *)(void *)((uint8_t *)(uintptr_t)n + n->cap);
+}
 
 struct tree_cell tree_node_cell(const struct tree_node *n, int i);
 struct tree_node *tree_node_child(const struct tree_node *n, int i);

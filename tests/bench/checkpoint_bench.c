@@ -1,8 +1,8 @@
 /*
  * What a tablet's state costs at rest, and how long its checkpoint takes to be
  * written and loaded: cells of 16 + 256 bytes, all in one partition or each in
- * one of its own. Writing and loading are processes of their own, so that the
- * memory of the one that loaded is the state's alone.
+ * one of its own; and what applying an entry costs that puts one. Each case is
+ * a process of its own, so that its memory is the state's alone.
  *
  * bench_checkpoint FOLDER [cells [length of values]]
  */
@@ -109,6 +109,15 @@ static struct one *numbers(const struct bench *b)
     return all;
 }
 
+static struct cell cell_of(const struct bench *b, const char *text,
+                           const uint8_t *value)
+{
+    struct cell c = {.value = slice_make(value, b->value)};
+    c.partition = slice_make(text, b->apart ? KEY : 1);
+    c.row = slice_make(text + c.partition.len, KEY - c.partition.len);
+    return c;
+}
+
 static void introduce_clients(struct state *s)
 {
     for (uint32_t i = 1; i <= CLIENTS; i++) {
@@ -132,9 +141,7 @@ static void fill(struct bench *b)
     for (uint32_t i = 0; i < b->cells; i++) {
         text_of(all[i].number, text);
         memcpy(value, text, b->value < KEY ? b->value : KEY);
-        struct cell c = {.value = slice_make(value, b->value)};
-        c.partition = slice_make(text, b->apart ? KEY : 1);
-        c.row = slice_make(text + c.partition.len, KEY - c.partition.len);
+        struct cell c = cell_of(b, text, value);
         if (state_load_cell(b->state, &c) != ST_OK) {
             fail("a cell was refused");
         }
@@ -187,19 +194,9 @@ static void write_it(struct bench *b)
     told("written", from);
 }
 
-static void load_it(struct bench *b)
+static void tell_memory(const struct bench *b, double before)
 {
-    struct buf config = {0};
-    struct checkpoint_info info;
-    struct err err = {""};
     struct state_counts n;
-    double before = resident();
-    struct clock from = clock_now();
-    if (checkpoint_load(b->env, "", &ids, &b->state, &config, &info, &err) !=
-        ST_OK) {
-        fail(err.text);
-    }
-    told("loaded", from);
     state_count(b->state, &n);
     double payload = (double)n.cells * (KEY + b->value);
     printf("  overhead, bytes a cell: RSS %.1f, account %.1f, of it clients "
@@ -207,6 +204,59 @@ static void load_it(struct bench *b)
            (resident() - before - payload) / (double)n.cells,
            ((double)n.memory - payload) / (double)n.cells,
            (double)n.clients_memory / (double)n.cells);
+}
+
+/* An entry a cell, in no order. */
+static void apply_it(struct bench *b)
+{
+    uint8_t *value = xcalloc(1, b->value);
+    char text[KEY + 1];
+    struct buf p = {0};
+    double before = resident();
+    b->state = state_new();
+    introduce_clients(b->state);
+    struct clock from = clock_now();
+    for (uint32_t i = 0; i < b->cells; i++) {
+        text_of((uint32_t)(i * UINT64_C(7919) % b->cells), text);
+        struct cell k = cell_of(b, text, value);
+        struct mutation m = {
+            .kind = MUTATION_PUT, .row = k.row, .value = k.value};
+        struct command c = {.kind = COMMAND_BATCH,
+                            .client = {{1}},
+                            .session = 1,
+                            .number = i + 1,
+                            .oldest_open = i + 1,
+                            .partition = k.partition,
+                            .mutations = &m,
+                            .mutations_count = 1};
+        struct applied out;
+        buf_clear(&p);
+        wire_encode_command(&p, &c);
+        state_apply(b->state, (struct name){1, CLIENTS + 1 + i}, buf_slice(&p),
+                    &out);
+        if (out.r.status != ST_OK) {
+            fail("an entry failed");
+        }
+    }
+    told("applied", from);
+    tell_memory(b, before);
+    buf_free(&p);
+    free(value);
+}
+
+static void load_it(struct bench *b)
+{
+    struct buf config = {0};
+    struct checkpoint_info info;
+    struct err err = {""};
+    double before = resident();
+    struct clock from = clock_now();
+    if (checkpoint_load(b->env, "", &ids, &b->state, &config, &info, &err) !=
+        ST_OK) {
+        fail(err.text);
+    }
+    told("loaded", from);
+    tell_memory(b, before);
 }
 
 static void in_process(struct bench *b, void (*fn)(struct bench *))
@@ -240,6 +290,7 @@ int main(int argc, char **argv)
                b.value, b.apart ? "partitions of one" : "one partition");
         in_process(&b, write_it);
         in_process(&b, load_it);
+        in_process(&b, apply_it);
     }
     return 0;
 }
