@@ -179,13 +179,10 @@ class SmallDisk:
 
     def fill(self):
         """Another's file takes what is left."""
-        with open(os.path.join(self.path, "ballast"), "wb") as f:
-            try:
+        with open(os.path.join(self.path, "ballast"), "wb", 0) as f:
+            with contextlib.suppress(OSError):
                 while True:
                     f.write(bytes(1 << 16))
-                    f.flush()
-            except OSError:
-                pass
 
     def free(self):
         os.unlink(os.path.join(self.path, "ballast"))
