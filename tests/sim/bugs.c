@@ -36,6 +36,7 @@ static const struct {
     {"forget_failed_sync", "all-syncs-fail"},
     {"identity_by_node", "wiped-first-back"},
     {"cut_at_damage", "rotten-first-back"},
+    {"write_now_without_sync", "dark-at-the-start"},
     {"promote_outsider", "left-behind-forgotten"},
 };
 

@@ -194,6 +194,12 @@ const struct scenario scenarios[] = {
      "150; wait 1500; power_off storage-1 100; power_off storage-2 300;"
      "power_off storage-3 200; free_disk storage-1; free_disk storage-2;"
      "free_disk storage-3; await_whole 60000; await_writes 2000"},
+    {"dark-at-the-start", "18, 19: what a start wrote is lost, or in part", 1,
+     1, 0,
+     "quiet; wait 300; power_off all; start all; wait 1; power_off all;"
+     "start all; wait 2; power_off all; start all; wait 5; power_off all;"
+     "start all; wait 10; power_off all; start all; wait 100; busy;"
+     "await_whole 60000; await_writes 2000"},
     {"reads-sent-on", "R9: a client that reaches only a secondary reads", 0, 0,
      1,
      "let P primary; let X client-1; stop clients; start client-1; wait 700;"

@@ -354,6 +354,9 @@ enum status disk_file_write_now(struct env_file *f, uint64_t offset,
         return f->failed ? ST_IO : ST_STOPPING;
     }
     enum status status = prim_write(f->env->host, f->ino, offset, data);
+    if (SIM_HAS_BUG(f->env->host->w, write_now_without_sync)) {
+        return status;
+    }
     return status == ST_OK ? file_sync(f) : status;
 }
 

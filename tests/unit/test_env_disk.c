@@ -1,19 +1,45 @@
 /*
  * The real env's disk. Devices stand in for failing disks: a file that is a
  * link to /dev/full has no space, one that is a link to /dev/null takes writes
- * but cannot be synced.
+ * but cannot be synced. The C library's fdatasync() is replaced, so that what
+ * is told can be compared with what was asked of the system, and disks can be
+ * as quick, slow or broken as a test wants.
  */
 #include "common/env_uv_io.h"
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static enum { DISK_REAL, DISK_QUICK, DISK_SLOW, DISK_BROKEN } disk;
+static atomic_uint syncs; /* that were asked of the system */
+
+int fdatasync(int fd)
+{
+    syncs++;
+    switch (disk) {
+    case DISK_QUICK:
+        return 0;
+    case DISK_SLOW:
+        (void)usleep(10000);
+        return 0;
+    case DISK_BROKEN:
+        errno = EIO;
+        return -1;
+    case DISK_REAL:
+        break;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
 
 static uv_loop_t loop;
 static struct env *env;
@@ -219,32 +245,44 @@ START_TEST(writes_in_order)
 }
 END_TEST
 
-static int64_t sync_takes_us(struct env_file *f)
+static uint64_t synced_here(void)
 {
-    int64_t began = env_now_us(env);
-    for (int i = 0; i < 50; i++) {
-        ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("x")), ST_OK);
-    }
-    return (env_now_us(env) - began) / 50;
+    struct env_uv_stats st;
+    env_uv_get_stats(env, &st);
+    return st.disk_syncs_here;
 }
 
-/* On a quick disk small synced writes need no thread in the end; they are
- * told of from the loop all the same, and the env may close over them. */
+/* One synced write: it is on disk when it is told of, and not told of from
+ * within the call. */
+static void write_synced(struct env_file *f)
+{
+    unsigned before = syncs;
+    done.count = 0;
+    done.in_call = true;
+    env->ops->file_write(f, 0, slice_of("x"), true, op(0));
+    done.in_call = false;
+    run_until(1);
+    ck_assert_int_eq(done.status[0], ST_OK);
+    ck_assert_uint_eq(syncs, before + 1);
+}
+
+/* On a quick disk small synced writes need no thread in the end. */
+static struct env_file *quick_file(void)
+{
+    disk = DISK_QUICK;
+    struct env_file *f = file("quick", ENV_CREATE);
+    for (int i = 0; i < 4000 && synced_here() < 3; i++) {
+        write_synced(f);
+    }
+    ck_assert_uint_eq(synced_here(), 3);
+    return f;
+}
+
+/* They are told of from the loop all the same, and the env may close over
+ * them. */
 START_TEST(quick_disk)
 {
-    struct env_uv_stats st = {0};
-    struct env_file *f = file("quick", ENV_CREATE);
-    bool quick = sync_takes_us(f) < 200; /* else honest, or busy */
-    for (int i = 0; i < 4000 && st.disk_syncs_here < 3; i++) {
-        done.count = 0;
-        done.in_call = true;
-        env->ops->file_write(f, 0, slice_of("x"), true, op(0));
-        done.in_call = false;
-        run_until(1);
-        ck_assert_int_eq(done.status[0], ST_OK);
-        env_uv_get_stats(env, &st);
-    }
-    ck_assert(st.disk_syncs_here == 3 || !quick);
+    struct env_file *f = quick_file();
     done.count = 0;
     env->ops->file_write(f, 0, slice_of("y"), true, op(0));
     env->ops->file_write(f, 0, slice_of("z"), true, op(1));
@@ -252,6 +290,85 @@ START_TEST(quick_disk)
     close_env();
     ck_assert_uint_eq(done.count, 2);
     ck_assert_int_eq(done.status[0], ST_OK);
+}
+END_TEST
+
+/* Nor do they overtake what was asked before, which a thread does. */
+START_TEST(quick_in_order)
+{
+    static uint8_t large[MIB(4)];
+    struct env_file *f = quick_file();
+    char got[4] = "";
+    size_t n;
+    done.count = 0;
+    env->ops->file_write(f, 0, slice_make(large, sizeof(large)), false, op(0));
+    env->ops->file_write(f, 0, slice_of("one"), true, op(1));
+    env->ops->file_write(f, 0, slice_of("two"), false, op(2));
+    env->ops->file_write(f, 2, slice_of("!"), true, op(3));
+    run_until(4);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(done.order[i], i);
+        ck_assert_int_eq(done.status[i], ST_OK);
+    }
+    ck_assert_int_eq(env->ops->file_read(f, 0, got, 3, &n), ST_OK);
+    ck_assert_str_eq(got, "tw!");
+    env->ops->file_close(f);
+}
+END_TEST
+
+/* After one slow sync many are left to the threads. */
+START_TEST(quick_no_more)
+{
+    struct env_file *f = quick_file();
+    disk = DISK_SLOW;
+    write_synced(f);
+    disk = DISK_QUICK;
+    uint64_t here = synced_here();
+    for (int i = 0; i < 100; i++) {
+        write_synced(f);
+    }
+    ck_assert_uint_eq(synced_here(), here);
+    env->ops->file_close(f);
+}
+END_TEST
+
+/* R18 */
+START_TEST(quick_and_broken)
+{
+    struct env_file *f = quick_file();
+    disk = DISK_BROKEN;
+    unsigned before = syncs;
+    done.count = 0;
+    env->ops->file_write(f, 0, slice_of("x"), true, op(0));
+    ck_assert_uint_eq(synced_here(), 4);
+    env->ops->file_write(f, 0, slice_of("x"), true, op(1));
+    disk = DISK_QUICK;
+    env->ops->file_write(f, 0, slice_of("x"), false, op(2));
+    run_until(3);
+    env->ops->file_write(f, 0, slice_of("x"), true, op(3));
+    run_until(4);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(done.status[i], ST_IO);
+    }
+    ck_assert_uint_eq(syncs, before + 1);
+    env->ops->file_close(f);
+}
+END_TEST
+
+/* What is written at once is on disk when that returns. */
+START_TEST(written_now)
+{
+    struct env_file *f = file("a", ENV_CREATE);
+    unsigned before = syncs;
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("x")), ST_OK);
+    ck_assert_uint_eq(syncs, before + 1);
+    disk = DISK_BROKEN;
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("y")), ST_IO);
+    disk = DISK_REAL;
+    ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_of("z")), ST_IO);
+    ck_assert_int_eq(env->ops->file_sync_now(f), ST_IO);
+    ck_assert_uint_eq(syncs, before + 2);
+    env->ops->file_close(f);
 }
 END_TEST
 
@@ -518,6 +635,10 @@ int main(void)
     tcase_add_loop_test(t, reads, 0, 2);
     tcase_add_test(t, writes_in_order);
     tcase_add_test(t, quick_disk);
+    tcase_add_test(t, quick_in_order);
+    tcase_add_test(t, quick_no_more);
+    tcase_add_test(t, quick_and_broken);
+    tcase_add_test(t, written_now);
     tcase_add_test(t, publish_and_remove);
     tcase_add_test(t, publish_replaces);
     tcase_add_test(t, put_replaces);
