@@ -98,9 +98,10 @@ void daemon_usage(const struct daemon_spec *spec, struct buf *out)
                "  -n name  which node of that file this is, e.g. %s-2\n"
                "  -t       check the configuration and exit\n"
                "  -p       print the effective configuration and exit\n"
-               "  -V       print the version and exit\n"
-               "options (name, type, default, range, meaning):\n",
+               "  -V       print the version and exit\n",
                spec->program, CONFIG_FILE_DEFAULT, spec->config->kind);
+    buf_put_text(out, spec->usage != NULL ? spec->usage : "");
+    buf_put_text(out, "options (name, type, default, range, meaning):\n");
     config_describe(&config_cluster_spec, out);
     config_describe(spec->config, out);
 }

@@ -39,8 +39,9 @@ struct daemon_spec {
     const struct config_spec *config;
     const struct metric_def *metrics; /* may be NULL */
     size_t metric_count;
-    int stop_ms;    /* time to stop; 0: LIMIT_STOP_MS */
-    bool low_ports; /* keeps CAP_NET_BIND_SERVICE when root is dropped */
+    const char *usage; /* more lines for -h, of what main.c adds; NULL: none */
+    int stop_ms;       /* time to stop; 0: LIMIT_STOP_MS */
+    bool low_ports;    /* keeps CAP_NET_BIND_SERVICE when root is dropped */
 
     /* All on the loop's thread. */
 

@@ -73,6 +73,20 @@ enum status checkpoint_load(struct env *env, const char *folder,
                             struct checkpoint_info *info,
                             struct err *err) MUST_CHECK;
 
+/* The same of the N-th newest file alone (0: the newest), for inspecting.
+ * ST_NOT_FOUND: there are not so many. */
+struct checkpoint_file {
+    struct state *state; /* the caller's; NULL on failure */
+    struct buf config;   /* the caller's */
+    /* Whenever there is such a file, FILE is set, and NEWEST_SEQ is what its
+     * name says. */
+    struct checkpoint_info info;
+    struct err err;
+};
+enum status checkpoint_load_nth(struct env *env, const char *folder,
+                                const struct checkpoint_ids *ids, size_t n,
+                                struct checkpoint_file *out) MUST_CHECK;
+
 /* The tablets that have a checkpoint in FOLDER, ascending; at most MAX.
  * Blocks: for start-up. */
 enum status checkpoint_list(struct env *env, const char *folder,

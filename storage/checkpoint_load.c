@@ -283,6 +283,25 @@ static void path_of(const char *folder, const char *name, char *out)
                    folder[0] == '\0' ? "" : "/", name);
 }
 
+enum status checkpoint_load_nth(struct env *env, const char *folder,
+                                const struct checkpoint_ids *ids, size_t n,
+                                struct checkpoint_file *out)
+{
+    struct checkpoint_listing l = {0};
+    char path[CHECKPOINT_NAME_MAX];
+    *out = (struct checkpoint_file){.state = NULL};
+    enum status s = checkpoint_files(env, folder, ids->tablet, &l);
+    if (s != ST_OK || n >= l.count) {
+        s = s == ST_OK ? ST_NOT_FOUND : s;
+        return err_set(&out->err, s, "%s: %s", folder, status_text(s));
+    }
+    out->info.newest_seq = l.seqs[n];
+    checkpoint_name(ids->tablet, l.seqs[n], out->info.file);
+    path_of(folder, out->info.file, path);
+    struct reader r = {.env = env, .path = path, .err = &out->err};
+    return load_file(&r, ids, &out->state, &out->config, &out->info);
+}
+
 enum status checkpoint_load(struct env *env, const char *folder,
                             const struct checkpoint_ids *ids,
                             struct state **state, struct buf *config,

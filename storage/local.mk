@@ -5,12 +5,15 @@ libstorage_a_SOURCES = \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.c storage/checkpoint.h \
     storage/checkpoint_load.c storage/checkpoint_private.h \
+    storage/inspect.c storage/inspect.h \
+    storage/inspect_io.c storage/inspect_io.h \
     storage/key.c storage/key.h \
     storage/client_table.c storage/client_table.h \
     storage/config.c storage/config.h \
     storage/links.c storage/links.h \
     storage/metrics.def storage/tablet_metrics.def \
     storage/node.c storage/node.h \
+    storage/readonly_env_io.c storage/readonly_env_io.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
     storage/replica_epoch.c \
     storage/replica_follow.c \
@@ -36,7 +39,7 @@ libstorage_a_SOURCES = \
     storage/tree_block.c \
     storage/tree_iter.c storage/tree_node.c \
     storage/storaged_io.c storage/storaged_io.h \
-    storage/wal.c storage/wal.h storage/wal_private.h \
+    storage/wal.c storage/wal.h storage/wal_private.h storage/wal_witness.h \
     storage/wal_begin.c \
     storage/wal_find.c \
     storage/wal_need.c \

@@ -95,7 +95,8 @@ struct tablet_figures {
     uint32_t tablet;
     uint64_t epoch, cells, bytes, memory;
     uint64_t checkpoint_bytes; /* its newest file */
-    uint64_t log_bytes;        /* from the oldest position it needs on */
+    uint64_t log_from;         /* oldest position it needs, or the end */
+    uint64_t log_bytes;        /* from there on */
     uint64_t lag;              /* entries in the log beyond the commit */
     uint32_t in_sync;
     uint8_t role; /* enum replica_role */

@@ -17,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOG_LIMIT_DEFAULT MIB(64)
+#define TAIL_BYTES_DEFAULT KIB(256)
+
 /* ---- tablets ---- */
 
 static uint32_t place_of(const struct shard *s, uint32_t id)

@@ -30,6 +30,10 @@ enum status shard_start(struct shard *s, struct beacon *beacon,
 void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx);
 void shard_free(struct shard *s);
 
+/* Lets the log go of all that the checkpoints have, as a running shard does
+ * in time; for inspecting one that will not be started. */
+void shard_release(struct shard *s);
+
 bool shard_serving(struct shard *s, uint32_t tablet);
 bool shard_digest(struct shard *s, uint32_t tablet, struct name *applied,
                   struct id128 *digest);

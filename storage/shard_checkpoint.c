@@ -48,6 +48,13 @@ static void on_retry(struct env_timer *timer)
     checkpoint_consider(s);
 }
 
+void shard_release(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        release(s, s->tablets[i]);
+    }
+}
+
 void checkpoint_init(struct shard *s)
 {
     s->checkpoint_timer.fn = on_retry;

@@ -11,6 +11,7 @@
 
 #include "common/tablet_check.h"
 
+#define HEARTBEAT_US 100000
 #define COORDINATOR_RETRY_US 50000
 
 /* ---- addresses ---- */

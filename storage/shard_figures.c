@@ -57,7 +57,7 @@ static void tablet_figures(const struct shard *s, const struct tablet *t,
 {
     struct state_counts counts;
     struct replica_figures r;
-    uint64_t needed = 0;
+    uint64_t end = wal_end(s->wal), needed = end;
     state_count(replica_state(t->core), &counts);
     replica_figures(t->core, &r);
     *out = (struct tablet_figures){
@@ -71,9 +71,9 @@ static void tablet_figures(const struct shard *s, const struct tablet *t,
         .in_sync = r.in_sync,
         .role = (uint8_t)replica_role_of(t->core),
     };
-    if (wal_needs(s->wal, t->id, &needed)) {
-        out->log_bytes = wal_end(s->wal) - needed;
-    }
+    (void)wal_needs(s->wal, t->id, &needed);
+    out->log_from = needed;
+    out->log_bytes = end - needed;
 }
 
 uint32_t shard_tablet_figures(struct shard *s, struct tablet_figures *out,

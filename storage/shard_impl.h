@@ -11,13 +11,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#define HEARTBEAT_US 100000
-#define READ_WAIT_US 1000000 /* a read without a lease waits this long */
-#define READ_AGAIN_US 5000
-#define LOG_LIMIT_DEFAULT MIB(64)
-#define TAIL_BYTES_DEFAULT KIB(256)
 #define WATCH_BUCKETS 1024
-#define WATCH_MAX_MS 60000u
 #define SNAPSHOTS_MAX 16 /* pinned by learners and scans at once */
 
 struct tablet {

@@ -11,6 +11,10 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define READ_WAIT_US 1000000 /* a read without a lease waits this long */
+#define READ_AGAIN_US 5000
+#define WATCH_MAX_MS 60000u
+
 /* ---- lists ---- */
 
 static void list_add(struct request **head, struct request *q)

@@ -387,6 +387,9 @@ static void status(struct daemon *d, cJSON *out)
 const struct daemon_spec storaged_spec = {
     .program = "penn-storaged",
     .config = &storage_config_spec,
+    .usage = "or:    penn-storaged --inspect directory [-v]\n"
+             "  explains a data directory and changes nothing in it\n"
+             "  -v       also each record of the log\n",
     .metrics = metric_defs,
     .metric_count = sizeof(metric_defs) / sizeof(metric_defs[0]),
     .start = start,

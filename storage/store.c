@@ -15,6 +15,7 @@
  */
 #include "storage/store.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -99,6 +100,7 @@ static enum status decode(struct slice text, struct store *out,
     return ST_OK;
 }
 
+/* One of the files; ST_NOT_FOUND, ST_CORRUPT, ST_VERSION (with text). */
 static enum status read_file(struct env *env, const char *name,
                              struct store *out, struct err *err)
 {
@@ -133,9 +135,19 @@ static void count_file(void *ctx, const char *name)
     (*count)++;
 }
 
-/* The newest whole one of both. ST_NOT_FOUND: neither is there. */
-static enum status read_both(struct env *env, struct store *out,
-                             struct err *err)
+enum status store_read_copy(struct env *env, unsigned copy, struct store *out,
+                            struct err *err)
+{
+    assert(copy < 2);
+    struct store one = {0};
+    enum status s = read_file(env, files[copy], &one, err);
+    if (s == ST_OK) {
+        *out = one;
+    }
+    return s;
+}
+
+enum status store_read(struct env *env, struct store *out, struct err *err)
 {
     bool found = false, missing = true;
     const char *damaged = NULL;
@@ -229,7 +241,7 @@ enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
 {
     struct store s = {0};
     char folder[STORE_FOLDER_MAX];
-    enum status st = read_both(env, &s, err);
+    enum status st = store_read(env, &s, err);
     if (st == ST_NOT_FOUND) {
         st = format(env, node, &s, err);
     } else if (st == ST_OK) {

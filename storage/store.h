@@ -29,6 +29,15 @@ struct store {
 enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
                        struct store *out, struct err *err) MUST_CHECK;
 
+/* What the directory says, without opening it: the newer whole one of both
+ * files. ST_NOT_FOUND: neither is there; else as store_open(). Blocks. */
+enum status store_read(struct env *env, struct store *out,
+                       struct err *err) MUST_CHECK;
+/* The same of one file alone, 0: `store`, 1: `store.copy`. ST_CORRUPT is
+ * without text. */
+enum status store_read_copy(struct env *env, unsigned copy, struct store *out,
+                            struct err *err) MUST_CHECK;
+
 /* Binds S to CLUSTER, durably, once it is known. ST_WRONG_CLUSTER if it is
  * bound to another. Blocks. */
 enum status store_set_cluster(struct env *env, struct store *s,

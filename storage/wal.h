@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 
 struct wal;
+struct wal_witness; /* wal_witness.h */
 
 enum wal_kind {
     WAL_ENTRY = 1,  /* name, previous; payload: the entry's command */
@@ -39,6 +40,7 @@ struct wal_record {
 #define WAL_RECORD_OVERHEAD 256
 #define WAL_PAYLOAD_MAX (LIMIT_BATCH + KIB(16))
 #define WAL_SEGMENT_DEFAULT MIB(16)
+#define WAL_SEGMENT_MAX (UINT64_C(1) << 30) /* what configurations may say */
 #define WAL_DAMAGE_MAX 16
 
 struct wal_options {
@@ -51,6 +53,7 @@ struct wal_options {
     uint64_t segment_size;  /* 0: WAL_SEGMENT_DEFAULT */
     unsigned bugs;          /* storage/bugs.def; only with PENN_BUGS */
     const char *folder;     /* in the data directory; "" is itself */
+    const struct wal_witness *witness; /* of the opening; NULL: nobody */
     /* Once the log is open: everything that ends at or before POSITION is on
      * disk. Called on the loop, positions only grow. */
     void (*on_synced)(void *ctx, uint64_t position);

@@ -13,6 +13,8 @@
  */
 #include "storage/wal_private.h"
 
+#include "storage/wal_witness.h"
+
 #include <assert.h>
 #include <string.h>
 #include <xxhash.h>
@@ -75,6 +77,18 @@ void wal_record_encode(struct buf *out, const uint64_t key[2],
     uint64_t check = head_check(head, place_seed(key, position));
     store_le(head, check, 4);
     store_le(head + 8, whole_check(check, r->payload), 8);
+}
+
+_Static_assert(WAL_KINDS == WAL_SEAL + 1, "every kind has a name");
+
+const char *wal_kind_name(int kind)
+{
+    static const char *const names[WAL_KINDS] = {
+        [WAL_ENTRY] = "entry", [WAL_EPOCH] = "epoch", [WAL_COMMIT] = "commit",
+        [WAL_CUT] = "cut",     [WAL_RESET] = "reset", [WAL_DROP] = "drop",
+        [WAL_MARK] = "mark",   [WAL_SEAL] = "seal",
+    };
+    return kind > 0 && kind < WAL_KINDS ? names[kind] : "unknown";
 }
 
 static bool kind_valid(uint32_t kind)

@@ -38,6 +38,7 @@
 #include <string.h>
 
 #include "storage/bugs.h"
+#include "storage/wal_witness.h"
 
 #define READ_PIECE MIB(1)
 
@@ -131,6 +132,10 @@ static enum status look_behind(struct recovery *v, struct place from, bool all,
 static void report_damage(struct recovery *v, uint64_t from, uint64_t to)
 {
     struct wal_report *p = v->report;
+    const struct wal_witness *witness = v->w->o.witness;
+    if (witness != NULL) {
+        witness->damage(witness->ctx, from, to);
+    }
     log_error(v->w->env->log, "wal", "damage", "from=%llu to=%llu",
               (unsigned long long)from, (unsigned long long)to);
     if (p->damage_count == WAL_DAMAGE_MAX) {
@@ -214,6 +219,10 @@ static enum status take_record(struct recovery *v, const struct wal_record *r,
 {
     v->counter = stamp->counter;
     v->report->records++;
+    const struct wal_witness *witness = v->w->o.witness;
+    if (witness != NULL) {
+        witness->record(witness->ctx, r, stamp->counter, stamp->mark);
+    }
     if (r->kind == WAL_MARK || (int)r->kind == WAL_SEAL) {
         return ST_OK;
     }
@@ -353,6 +362,46 @@ static void check_note(struct recovery *v, struct place *at)
     }
 }
 
+static void tell_segment(struct recovery *v, const struct found *f, bool live)
+{
+    const struct wal_witness *witness = v->w->o.witness;
+    struct wal_found x = {.slot = f->slot,
+                          .has_header = f->has_header,
+                          .cut_short = f->cut_short,
+                          .live = live,
+                          .file_size = f->file_size,
+                          .sequence = f->h.sequence,
+                          .base = f->h.base,
+                          .size = f->h.size,
+                          .begin = f->h.begin,
+                          .counter = f->h.counter};
+    witness->segment(witness->ctx, &x);
+}
+
+/* The chain in its order, then the rest. */
+static void tell_segments(struct recovery *v)
+{
+    const struct wal_witness *witness = v->w->o.witness;
+    if (witness == NULL) {
+        return;
+    }
+    /* Opening has counted it up. */
+    bool noted = v->w->note.generation > 1;
+    witness->note(witness->ctx, noted, v->w->begin_durable, v->w->note.known);
+    for (size_t i = 0; i < v->chain_count; i++) {
+        tell_segment(v, &v->chain[i], true);
+    }
+    for (size_t i = 0; i < v->found_count; i++) {
+        bool live = false;
+        for (size_t k = 0; k < v->chain_count; k++) {
+            live = live || v->chain[k].slot == v->found[i].slot;
+        }
+        if (!live) {
+            tell_segment(v, &v->found[i], false);
+        }
+    }
+}
+
 static enum status recover(struct recovery *v)
 {
     struct wal *w = v->w;
@@ -365,6 +414,7 @@ static enum status recover(struct recovery *v)
         return s;
     }
     wal_find_chain(v);
+    tell_segments(v);
     s = read_chain(v, &at);
     if (s != ST_OK) {
         return s;

@@ -109,7 +109,8 @@ enum status wal_header_decode(struct slice block, struct wal_header *out)
     if (format > WAL_FORMAT) {
         return ST_VERSION;
     }
-    if (h.size < 2 * WAL_BLOCK || h.size % WAL_BLOCK != 0 || h.base % 8 != 0 ||
+    if (h.size < 2 * WAL_BLOCK || h.size > WAL_SEGMENT_MAX ||
+        h.size % WAL_BLOCK != 0 || h.base % 8 != 0 || h.base > UINT64_MAX / 4 ||
         h.sequence == 0) {
         return ST_CORRUPT;
     }
