@@ -28,10 +28,8 @@
 #define KV_WATCH_TURN_MS 10000    /* one WATCH request waits at most this */
 #define KV_WATCH_GRACE_US 1000000 /* and is late after this much more */
 #define KV_WATCH_RETRY_US 1000000 /* when a connection has its fill of them */
-#define KV_LINK_TRUST_US                                                       \
-    1000000                      /* nothing newer for this long while we       \
-                                  * ask: try another coordinator */
-#define KV_BULK_SIZE (16 * 1024) /* frames above go on the bulk lane */
+#define KV_LINK_TRUST_US 1000000  /* no newer map for so long: ask another */
+#define KV_BULK_SIZE (16 * 1024)  /* frames above go on the bulk lane */
 
 /* Of LIMIT_CONN_REQUESTS on a connection; the rest is for re-sends. */
 #define KV_CONN_REQUESTS 512
