@@ -27,7 +27,7 @@
 
 #define FILES_MAX 16
 #define FILE_LEAST (8 << 20)
-#define GROUPS_LEAST 4 /* in a file */
+#define GROUPS_LEAST 2 /* in a file */
 #define PIECE (1u << 20)
 
 struct floor {

@@ -22,7 +22,8 @@ bench: bench-programs
 	    --doc $(abs_srcdir)/doc $(BENCH)
 PHONY_TARGETS += bench bench-programs
 EXTRA_DIST += tests/bench/kv-compare tests/bench/report.py \
-    tests/bench/stores.py tests/cluster/test_bench.py
+    tests/bench/stores.py tests/cluster/test_bench.py \
+    doc/kv-compare.md doc/kv-compare.svg
 
 # What the tree and checkpoints cost: `make bench-tree`.
 EXTRA_PROGRAMS += bench_tree bench_checkpoint

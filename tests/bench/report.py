@@ -22,6 +22,7 @@ GOALS = (
     ("put 4 MiB, 4 clients", ("floor",), 0.4),
 )
 CELL_GOAL, SERVE_GOAL = 48, 1.0
+BUSY = 0.2  # cores that others use
 
 NOTES = """\
 * Every put is on three disks before it is answered. PennCloud: three storage
@@ -51,8 +52,8 @@ NOTES = """\
   (`tests/bench/sync_delay.c`); it counts the records of three nodes and all
   their syncs, whatever file they are of.
 * Memory is what is resident (Pss) when the store has come to rest, on all
-  nodes, by three; PostgreSQL's does not hold the table, which the page cache
-  has. Served again means: all processes were killed at once with SIGKILL
+  nodes, by three; PostgreSQL's does not hold the table, which is in the page
+  cache. Served again means: all processes were killed at once with SIGKILL
   and started at once; a get is answered, then a put. For PennCloud every
   tablet must be open first.
 """
@@ -163,7 +164,7 @@ def head(result):
         f"{m['memory_gib']:.0f} GiB, Linux {m['kernel']}; {result['runs']} "
         f"runs of {result['seconds']} s a figure, the systems by turns. "
         f"Load average {m['load_before'][0]:.1f} before and "
-        f"{m['load_after'][0]:.1f} after."]
+        f"{m['load_after'][0]:.1f} after, its own in it."]
     used = [r["cpu_others"] for part in ("plain", "delayed")
             for by in result.get(part, {}).get("rows", {}).values()
             for runs in by.values() for r in runs]
@@ -171,6 +172,9 @@ def head(result):
         f"Other programs on the machine, and its host, took {spread(used)} "
         f"cores during the runs; all systems together took "
         f"{a['idle_cores']:.2f} while nobody asked."]
+    if used and statistics.median(used) > BUSY:
+        lines.append("So the machine was busy with other work: the spreads "
+                     "are wide, and the ratios rough.")
     if a["disk_alone"]:
         lines.append("The disk alone, one file, one record of 256 B a sync: "
                      f"{spread(a['disk_alone'])} fdatasync/s before and after.")
@@ -191,7 +195,8 @@ def sections(result):
         yield f"Operations a second with {ms:g} ms added to every sync", \
             per_system(result, "delayed", speed)
     if result.get("memory"):
-        lines = [[result["systems"][n], number(m["over_payload"]),
+        lines = [[result["systems"][n],
+                  number(max(m["over_payload"], 0) or None),
                   f"{m['full'] / 2 ** 20:,.0f} ({m['empty'] / 2 ** 20:,.0f})",
                   f"{m['get_s']:.2f}", f"{m['put_s']:.2f}"]
                  for n, m in result["memory"].items()]
@@ -252,6 +257,7 @@ def chart(result, path, gnuplot):
         f"set multiplot layout {len(panels)},1",
         "set style data histograms", "set style histogram clustered gap 1",
         "set style fill solid 0.9 noborder", "set logscale y",
+        "set yrange [50:*]",
         "set format y '10^{%L}'", "set ylabel 'operations/s'",
         "set xlabel 'clients'", "set grid y", "set datafile missing '-'",
         "set key outside right top"]
