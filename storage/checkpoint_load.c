@@ -101,10 +101,9 @@ static enum status read_head(struct reader *r, const struct checkpoint_ids *ids,
         return corrupt(r, "is no checkpoint");
     }
     uint32_t format = cursor_u32(&c);
-    if (format > CHECKPOINT_FORMAT && !flipped_format(r)) {
+    if (format != CHECKPOINT_FORMAT && !flipped_format(r)) {
         return err_set(r->err, ST_VERSION,
-                       "%s: has format %" PRIu32 ", this version reads up to "
-                       "%u",
+                       "%s: has format %" PRIu32 ", this version reads %u",
                        r->path, format, CHECKPOINT_FORMAT);
     }
     if (format != CHECKPOINT_FORMAT) {
