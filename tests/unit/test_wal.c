@@ -799,7 +799,7 @@ START_TEST(disk_errors)
         }
         uint64_t synced = b->synced, kept = 0;
         for (size_t i = 0; i < b->sent.count; i++) {
-            lost +=
+            kept +=
                 b->sent.at[i].position >= needed && b->sent.at[i].end <= synced;
         }
         crash(b, n % 2 == 0);
