@@ -15,9 +15,14 @@
 
 #define MISMATCH_AGAIN_US 50000
 
+/* Before the log says that a snapshot was installed, it counts for nothing: a
+ * restart would condemn what the log had before. */
 static struct name acknowledgeable(const struct replica_core *r)
 {
     struct name n = r->matched;
+    if (r->synced_ordinal < r->reset_ordinal) {
+        return (struct name){0, 0};
+    }
     if (r->tail.synced_seq < n.seq && !HAS_BUG(r->host, ack_before_sync)) {
         bool known = log_name(r, r->tail.synced_seq, &n);
         assert(known);
@@ -219,6 +224,7 @@ void follow_install(struct replica_core *r, const struct event *e,
     r->damaged = false;
     struct effect *x = fx_add(fx, FX_APPEND);
     x->ordinal = r->next_ordinal++;
+    r->reset_ordinal = x->ordinal;
     x->record = (struct wal_record){
         .kind = WAL_RESET, .tablet = r->tablet, .name = name};
     fx_add(fx, FX_INSTALLED);

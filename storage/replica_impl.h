@@ -125,8 +125,9 @@ struct replica_core {
 
     /* Following. */
     struct name matched;
-    struct name acked;   /* last acknowledgement sent in this epoch */
-    int64_t mismatch_us; /* when last sent; 0: the next one is sent */
+    struct name acked;      /* last acknowledgement sent in this epoch */
+    uint64_t reset_ordinal; /* of the newest installed snapshot's RESET */
+    int64_t mismatch_us;    /* when last sent; 0: the next one is sent */
     bool cut_waits;
     uint64_t cut_dialogue, cut_ordinal;
     bool ask_waits; /* a TAIL_ASK of the epoch being entered */

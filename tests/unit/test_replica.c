@@ -383,6 +383,24 @@ START_TEST(r17_published_but_not_noted_it_is_no_whole_member)
 }
 END_TEST
 
+/* So until it is noted, nothing of it is acknowledged (R6). */
+START_TEST(r17_what_is_not_noted_is_not_acknowledged)
+{
+    struct wire_msg m = {.type = MSG_PREPARE};
+    learner();
+    rig_snapshot(&g, 2, NAME(2, 4));
+    m.u.prepare = (struct msg_prepare){.tablet = 7,
+                                       .epoch = 2,
+                                       .entry = NAME(2, 4),
+                                       .committed = 4,
+                                       .only_match = 1};
+    rig_message(&g, 3, &m);
+    ck_assert_uint_eq(rig_sent(&g, MSG_PREPARED), 0);
+    rig_sync(&g);
+    assert_name(rig_message_sent(&g, MSG_PREPARED)->u.prepared.name, 2, 4);
+}
+END_TEST
+
 /* What was matched in this epoch is acknowledged: the primary may count on it
  * (R10), so a late SNAPSHOT_NEEDED must not take it away. */
 START_TEST(r17_a_snapshot_never_takes_what_is_matched)
@@ -944,6 +962,7 @@ static Suite *make_suite(void)
     tcase_add_test(c, r16_a_gap_is_damage);
     tcase_add_test(c, r17_a_snapshot_replaces_what_stood_behind_it);
     tcase_add_test(c, r17_published_but_not_noted_it_is_no_whole_member);
+    tcase_add_test(c, r17_what_is_not_noted_is_not_acknowledged);
     tcase_add_test(c, r17_a_snapshot_never_takes_what_is_matched);
     tcase_add_test(c, r17_a_snapshot_of_an_older_epoch_is_dropped);
     tcase_add_test(c, r17_a_member_installs_nothing);
