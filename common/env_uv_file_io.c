@@ -205,11 +205,15 @@ enum status env_uv_file_sync_now(struct env_file *f)
         return ST_IO;
     }
     count_add(&f->u->counters.disk_syncs, 1);
+    uint64_t began = uv_hrtime();
     enum status s = env_uv_disk_counted(f->u, env_uv_fdatasync(f->fd));
     if (s != ST_OK) {
         env_uv_sync_failed(f);
+        return s;
     }
-    return s;
+    metric_add_us(&f->u->disk.sync_times,
+                  (int64_t)(uv_hrtime() - began) / 1000);
+    return ST_OK;
 }
 
 enum status env_uv_file_write_now(struct env_file *f, uint64_t offset,

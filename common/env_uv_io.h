@@ -58,7 +58,8 @@ void env_uv_get_stats(const struct env *e, struct env_uv_stats *out);
 
 /* The same, on the loop's thread only. */
 struct env_uv_figures {
-    struct metric_histogram sync_us; /* what fdatasyncs of written data took */
+    struct metric_histogram
+        sync_us;         /* what each fdatasync that succeeded took */
     uint64_t queued_max; /* now, of the connection with most unsent bytes */
 };
 void env_uv_get_figures(const struct env *e, struct env_uv_figures *out);
