@@ -28,6 +28,7 @@ class MessageList {
     this.loaded = false;
     this.busy = false;
     this.head = h("header", { class: "list-head" });
+    this.total = h("span", { class: "list-total" });
     this.rowsNode = h("ol", { class: "rows", "aria-label": "Messages" });
     this.foot = h("div", { class: "list-foot" });
     this.scroll = h("div", { class: "list-scroll" }, this.rowsNode, this.foot);
@@ -59,9 +60,15 @@ class MessageList {
     replace(this.head,
       iconButton("menu", "Show folders", () => p.toggleSide(true), { class: "icon-button only-narrow", "aria-controls": "side" }),
       h("h2", {}, folderName(folder) || "Mail"),
-      folder && h("span", { class: "list-total" }, plural(folder.total, "message")),
-      h("div", { class: "spring" }),
+      this.total, h("div", { class: "spring" }),
       iconButton("refresh", "Look for new mail", (e) => this.reload(e.currentTarget)));
+    this.drawTotal();
+  }
+
+  // Apart from the rest, as counts may come later than the rows.
+  drawTotal() {
+    const folder = this.page.current();
+    this.total.textContent = folder ? plural(folder.total, "message") : "";
   }
 
   async reload(button) {

@@ -91,6 +91,7 @@ class MailPage {
         icon(ORDER.includes(f.role) ? f.role : "folder"), h("span", { class: "folder-name" }, folderName(f)),
         count > 0 && h("span", { class: `count ${f.role === "drafts" ? "quiet-count" : ""}`, "aria-label": plural(count, what) }, count > 999 ? "999+" : count)));
     })));
+    this.list.drawTotal();
     const inbox = this.folders.find((f) => f.role === "inbox");
     document.title = `${inbox?.unread ? `(${inbox.unread}) ` : ""}${folderName(this.current())} · PennCloud`;
   }

@@ -94,7 +94,8 @@ await test("new mail appears in an open inbox within a second", async () => {
   await row(b, "Lunch on Thursday?").waitFor();
   const took = Date.now() - began;
   check(took < 1500, `took ${took} ms`);
-  check(await count(b, "inbox") === 1, "unread count");
+  await until("unread count", async () => await count(b, "inbox") === 1);
+  await until("the list's total", async () => (await b.textContent(".list-total")) === "1 message");
   check((await b.title()).startsWith("(1)"), "title");
   quiet();
 });
@@ -181,6 +182,8 @@ await test("delete, undo, flag, archive, mark unread", async () => {
   await b.waitForSelector(".message-subject:has-text('Half a thought')");
   await b.keyboard.press("#");
   await row(b, "Half a thought").waitFor({ state: "detached" });
+  await until("the list's total", async () =>
+    (await b.textContent(".list-total")).startsWith(`${await b.locator(".row").count()} message`));
   await b.click(".toast-action");
   await row(b, "Half a thought").waitFor();
   await b.keyboard.press("u");
