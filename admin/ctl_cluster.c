@@ -9,12 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Map and reports, of one moment each. */
+/* Map and reports, of one moment each; nodes by role and number. */
 struct view {
     struct arena arena;
     const struct msg_map *map;
     struct msg_reports reports;
 };
+
+static int node_order(const void *a, const void *b)
+{
+    const struct node_info *x = &((const struct node_report *)a)->node;
+    const struct node_info *y = &((const struct node_report *)b)->node;
+    return x->role != y->role ? (x->role < y->role ? -1 : 1)
+                              : (x->node > y->node) - (x->node < y->node);
+}
 
 static void view_free(struct view *v)
 {
@@ -31,6 +39,10 @@ static enum status view_get(struct ctl *c, struct view *v)
     enum status s = ctl_ask(c, 0, &request, MSG_REPORTS, &v->arena, &answer);
     if (s == ST_OK) {
         v->reports = answer.u.reports;
+        if (v->reports.nodes_count > 1) {
+            qsort(v->reports.nodes, v->reports.nodes_count,
+                  sizeof(*v->reports.nodes), node_order);
+        }
         v->map = kv_map(c->kv, &v->arena);
     }
     if (s != ST_OK) {
@@ -384,16 +396,17 @@ static void status_json(const struct view *v, const uint32_t counts[4])
     ctl_print_take(root);
 }
 
-static void print_readonly(const struct view *v, const struct tablet_config *t)
+static void put_readonly(const struct view *v, const struct tablet_config *t,
+                         struct buf *out)
 {
     struct buf name = {0};
     const struct node_info *full = full_member(v, t);
-    (void)printf("tablet %u: writes are refused: ", (unsigned)t->tablet);
     if (full != NULL) {
-        (void)printf("disk full on %s\n", ctl_escape(full->name, &name));
+        buf_printf(out, "writes are refused: disk full on %s",
+                   ctl_escape(full->name, &name));
     } else {
-        (void)printf("%u in sync, %u needed\n", (unsigned)t->in_sync_count,
-                     (unsigned)v->map->min_insync);
+        buf_printf(out, "writes are refused: %u in sync, %u needed",
+                   (unsigned)t->in_sync_count, (unsigned)v->map->min_insync);
     }
     buf_free(&name);
 }
@@ -411,29 +424,77 @@ static void print_full_disks(const struct view *v)
     }
 }
 
-/* Why a tablet is not whole, for a person. */
-static void print_reason(const struct view *v, const struct tablet_config *t)
+/* Why a tablet is not whole, for a person; nothing if it is. */
+static void put_reason(const struct view *v, const struct tablet_config *t,
+                       struct buf *out)
 {
     struct buf name = {0};
     const struct node_info *n = storage_node(v, t->primary.node);
-    const char *primary = n != NULL ? ctl_escape(n->name, &name) : "nobody";
+    buf_clear(out);
     switch (health_of(v, t)) {
     case HEALTH_WHOLE:
         break;
     case HEALTH_THIN:
-        (void)printf("tablet %u: %u of %u replicas in sync\n",
-                     (unsigned)t->tablet, (unsigned)t->in_sync_count,
-                     (unsigned)v->map->replicas);
+        buf_printf(out, "%u of %u replicas in sync", (unsigned)t->in_sync_count,
+                   (unsigned)v->map->replicas);
         break;
     case HEALTH_READONLY:
-        print_readonly(v, t);
+        put_readonly(v, t, out);
         break;
     case HEALTH_DOWN:
-        (void)printf("tablet %u: not served; its primary is %s\n",
-                     (unsigned)t->tablet, primary);
+        buf_printf(out, "not served; its primary is %s",
+                   n != NULL ? ctl_escape(n->name, &name) : "nobody");
         break;
     }
     buf_free(&name);
+}
+
+/* Adds those of V's first COUNT tablets whose reason is WHY to LIST, in runs;
+ * they are DONE then. Answers how many there are. */
+static uint32_t list_alike(const struct view *v, uint32_t count,
+                           const char *why, bool *done, struct buf *list)
+{
+    struct buf other = {0};
+    uint32_t found = 0, run = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = v->map->tablets[i].tablet;
+        put_reason(v, &v->map->tablets[i], &other);
+        bool alike = strcmp(buf_cstr(&other), why) == 0;
+        if (alike && run == 0) {
+            buf_printf(list, "%s%u", found == 0 ? "" : ",", (unsigned)number);
+        }
+        if (!alike && run > 1) {
+            buf_printf(list, "-%u", (unsigned)v->map->tablets[i - 1].tablet);
+        }
+        run = alike ? run + 1 : 0;
+        found += alike;
+        done[i] = done[i] || alike;
+    }
+    if (run > 1) {
+        buf_printf(list, "-%u", (unsigned)v->map->tablets[count - 1].tablet);
+    }
+    buf_free(&other);
+    return found;
+}
+
+/* A death concerns many tablets alike: one line a reason. */
+static void print_reasons(const struct view *v)
+{
+    bool done[LIMIT_TABLETS] = {false};
+    uint32_t count = v->map->tablets_count;
+    count = count < LIMIT_TABLETS ? count : LIMIT_TABLETS;
+    struct buf why = {0}, list = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        put_reason(v, &v->map->tablets[i], &why);
+        if (!done[i] && why.len > 0) {
+            buf_clear(&list);
+            uint32_t n = list_alike(v, count, buf_cstr(&why), done, &list);
+            (void)printf("tablet%s %s: %s\n", n == 1 ? "" : "s",
+                         buf_cstr(&list), buf_cstr(&why));
+        }
+    }
+    buf_free(&why);
+    buf_free(&list);
 }
 
 static int show_status(struct ctl *c)
@@ -462,9 +523,7 @@ static int show_status(struct ctl *c)
         print_node(&v, &v.reports.nodes[i]);
     }
     (void)printf("\n");
-    for (uint32_t i = 0; i < v.map->tablets_count; i++) {
-        print_reason(&v, &v.map->tablets[i]);
-    }
+    print_reasons(&v);
     print_full_disks(&v);
     view_free(&v);
     return CTL_DONE;
