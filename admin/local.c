@@ -120,14 +120,22 @@ static void show_addresses(const struct local *l)
     printf("logs            %s/log/\n", l->dir);
 }
 
+static enum status start(const struct local *l, const struct local_daemon *d,
+                         struct err *err)
+{
+    if (local_pid(l, d) != 0) {
+        return ST_OK;
+    }
+    enum status s = local_check_port(d->status_port, err);
+    return s == ST_OK ? local_spawn(l, d, err) : s;
+}
+
 static int up(struct local *l)
 {
     struct err err = {""};
     enum status s = ST_OK;
     for (unsigned i = 0; i < l->count && s == ST_OK; i++) {
-        if (local_pid(l, &l->daemons[i]) == 0) {
-            s = local_spawn(l, &l->daemons[i], &err);
-        }
+        s = start(l, &l->daemons[i], &err);
     }
     if (s == ST_OK) {
         s = local_wait_ready(l, READY_MS, &err);
@@ -183,10 +191,7 @@ static int show_status(struct local *l)
 static int start_one(struct local *l, const struct local_daemon *d)
 {
     struct err err = {""};
-    if (local_pid(l, d) != 0) {
-        return EXIT_SUCCESS;
-    }
-    enum status s = local_spawn(l, d, &err);
+    enum status s = start(l, d, &err);
     return s == ST_OK ? EXIT_SUCCESS : fail(s, &err);
 }
 

@@ -16,7 +16,7 @@
  *   local.c              the commands
  *   local_layout.c       names, ports, the configuration (pure)
  *   local_process_io.c   starting, finding and ending daemons
- *   local_ready_io.c     waiting until all say they are ready
+ *   local_ready_io.c     are ports free; waiting until all are ready
  *   local_accounts.c     the demo accounts
  *   local_tls_io.c       the certificate
  */
@@ -91,6 +91,10 @@ enum status local_prepare(struct local *l, const struct local_shape *asked,
 
 /* ---- local_ready_io.c ---- */
 
+/* ST_IN_USE if something listens at PORT on loopback. */
+enum status local_check_port(unsigned port, struct err *err) MUST_CHECK;
+/* The same for each loopback address that CONFIG names. */
+enum status local_check_ports(const char *config, struct err *err) MUST_CHECK;
 /* Waits until every daemon answers /readyz with 200; one that has ended is
  * named at once. */
 enum status local_wait_ready(const struct local *l, int timeout_ms,

@@ -100,6 +100,9 @@ static enum status make_folders(const struct local *l, struct err *err)
     for (size_t i = 0; i < 5 && s == ST_OK; i++) {
         char path[PATH_SIZE];
         path_of(l, names[i], "", "", path);
+        for (size_t end = strlen(path); end > 1 && path[end - 1] == '/';) {
+            path[--end] = '\0';
+        }
         s = make_folder(path, err);
     }
     return s;
@@ -117,13 +120,14 @@ static enum status make_files(struct local *l, struct err *err)
     struct buf text = {0};
     path_of(l, "", "penncloud.conf", "", conf);
     path_of(l, "", "cluster.key", "", key);
-    enum status s = key_create(key, err);
-    if (s == ST_EXISTS) {
-        s = ST_OK;
+    local_write_config(l, &text);
+    /* Before anything is written, so that other ports can be chosen yet. */
+    enum status s = local_check_ports(buf_cstr(&text), err);
+    if (s == ST_OK) {
+        s = key_create(key, err);
+        s = s == ST_EXISTS ? ST_OK : s;
     }
     if (s == ST_OK) {
-        local_list_daemons(l);
-        local_write_config(l, &text);
         s = local_write_file(conf, buf_slice(&text), err);
     }
     buf_free(&text);
@@ -155,8 +159,9 @@ static enum status settle_shape(struct local *l,
     bool ours = there && local_read_shape(buf_slice(&text), &have);
     buf_free(&text);
     if (there && !ours) {
-        return err_set(err, ST_CONFIG, "%s: was not written by pennctl local",
-                       conf);
+        return err_set(err, ST_CONFIG,
+                       "%s/penncloud.conf: was not written by pennctl local",
+                       l->dir);
     }
     if (!there && !make) {
         return err_set(err, ST_NOT_FOUND, "%s: no cluster here", l->dir);
@@ -165,15 +170,15 @@ static enum status settle_shape(struct local *l,
     enum status s = local_check_shape(&l->shape, err);
     if (s == ST_OK && there && !same_shape(&l->shape, &have)) {
         return err_set(err, ST_CONFIG,
-                       "%s: has port base %u, %u storage processes, %u "
-                       "gateways; edit it or choose another directory",
-                       conf, have.port_base, have.nodes, have.gateways);
+                       "%s/penncloud.conf: has port base %u, %u storage "
+                       "processes, %u gateways; edit it or choose another "
+                       "directory",
+                       l->dir, have.port_base, have.nodes, have.gateways);
     }
-    if (s == ST_OK && !there) {
-        s = make_files(l, err);
+    if (s == ST_OK) {
+        local_list_daemons(l);
     }
-    local_list_daemons(l);
-    return s;
+    return s == ST_OK && !there ? make_files(l, err) : s;
 }
 
 enum status local_prepare(struct local *l, const struct local_shape *asked,

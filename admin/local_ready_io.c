@@ -1,11 +1,18 @@
 /*
- * Waiting until a one-machine cluster is ready: each daemon's status port is
+ * Before a one-machine cluster is started: are its ports free? What listens
+ * there else, another such cluster perhaps, would answer in its place.
+ * Afterwards: waiting until it is ready. Each daemon's status port is
  * asked by libcurl until it says so. A process cannot be waited for from here
  * in any other way: it belongs to nobody's session once `up` is over.
  */
 #include "admin/local.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +20,40 @@
 #include <curl/curl.h>
 
 #define ASK_TIMEOUT_MS 1000L
+
+#define LOOPBACK "127.0.0.1:"
+
+enum status local_check_port(unsigned port, struct err *err)
+{
+    static const int yes = 1;
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    bool taken = false;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+        taken = bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 &&
+                errno == EADDRINUSE;
+        (void)close(fd);
+    }
+    return taken ? err_set(err, ST_IN_USE,
+                           LOOPBACK "%u is in use by another program; a new "
+                                    "cluster takes others with --port-base",
+                           port)
+                 : ST_OK;
+}
+
+enum status local_check_ports(const char *config, struct err *err)
+{
+    enum status s = ST_OK;
+    const char *at = config;
+    while (s == ST_OK && (at = strstr(at, LOOPBACK)) != NULL) {
+        at += strlen(LOOPBACK);
+        s = local_check_port((unsigned)strtoul(at, NULL, 10), err);
+    }
+    return s;
+}
 
 static size_t ignore(char *data, size_t size, size_t count, void *ctx)
 {

@@ -7,12 +7,14 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import expect, get, run, wait_for  # noqa: E402
+from penn import expect, get, reserve_ports, run, wait_for  # noqa: E402
 from store import SLOW, Store, program  # noqa: E402
 
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -107,7 +109,12 @@ def lists():
         thin = wait_for(lambda: (x := as_json(s, "status"))["tablets"]["thin"]
                         and x, 20 * SLOW, "the status tells that one is gone")
         expect(not thin["healthy"], f"{thin}")
-        expect("of 3 replicas in sync" in s.pennctl("status").stdout, "reason")
+        lines = [x for x in s.pennctl("status").stdout.splitlines()
+                 if "of 3 replicas in sync" in x]
+        expect(lines == [f"tablets 1-{s.tablets}: 2 of 3 replicas in sync"],
+               f"one line for all: {lines}")
+        nodes = [n["name"] for n in as_json(s, "node", "list")["nodes"]]
+        expect(nodes == sorted(nodes), f"order of the nodes: {nodes}")
 
 
 def unreachable():
@@ -133,6 +140,31 @@ def keys():
         expect(re.fullmatch("[0-9a-f]{64}\n", before), "form of the key")
         expect_code(s, NO, "keygen", path)
         expect(open(path).read() == before, "the key is left alone")
+
+
+def local_up(folder, *args):
+    return subprocess.run([program("pennctl"), "--local", folder, "local", "up",
+                           *args], capture_output=True, text=True,
+                          timeout=60 * SLOW)
+
+
+def local_refusals():
+    """What a one-machine cluster cannot be is told before anything starts."""
+    base, lock = reserve_ports()
+    with tempfile.TemporaryDirectory() as folder, lock:
+        for args in (("--nodes", "17"), ("--nodes", "999"), ("--nodes", "x"),
+                     ("--gateways", "10"), ("--coordinators", "2"),
+                     ("--port-base", "80")):
+            r = local_up(folder, *args)
+            expect(r.returncode == USAGE and r.stderr, f"{args}: {r}")
+        for offset in (25, 80, 211, 331):
+            with socket.create_server(("127.0.0.1", base + offset)):
+                r = local_up(folder, "--port-base", str(base))
+            expect(r.returncode == NO and
+                   f"127.0.0.1:{base + offset} is in use" in r.stderr, f"{r}")
+        expect(not os.path.exists(os.path.join(folder, "penncloud.conf")) and
+               os.listdir(os.path.join(folder, "log")) == [],
+               "nothing is decided and nothing was started")
 
 
 def typed_password(s, *args, lines):
@@ -250,5 +282,5 @@ def bench_through_a_kill():
 
 
 if __name__ == "__main__":
-    run(cells, large_values, lists, unreachable, keys, accounts,
+    run(cells, large_values, lists, unreachable, keys, local_refusals, accounts,
         check_finds_damage, bench_through_a_kill)
