@@ -101,7 +101,7 @@ static enum status decide(struct delivery *d)
             continue;
         }
         /* A mailbox that has gone away since keeps nobody's mail back. */
-        if (o->step == STEP_UNDONE && o->to->status == ST_NOT_FOUND && shown)
+        if (o->step == STEP_UNDONE && o->to->status == ST_NOT_FOUND)
             continue;
         if (o->uncertain && o->step != STEP_UNDONE)
             unknown++;

@@ -7,6 +7,7 @@
  */
 #include <check.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -353,6 +354,53 @@ START_TEST(the_account_goes_away)
 }
 END_TEST
 
+/* Deletes dave as soon as the mail to him is under way. */
+static void *delete_dave(void *ctx)
+{
+    struct fixture *f = ctx;
+    struct cloud_op op = fixture_op(f);
+    struct kv_scan scan = {.partition = slice_of("dave"),
+                           .row = slice_of("dave:pending:")};
+    size_t count = 0;
+    while (count == 0) {
+        struct arena arena = {0};
+        struct cell *cells;
+        bool more;
+        ck_assert_int_eq(
+            kv_scan_page(f->kv, &scan, 1000, &arena, &cells, &count, &more),
+            ST_OK);
+        arena_free(&arena);
+    }
+    ck_assert_int_eq(account_delete(&op, "dave"), ST_OK);
+    return NULL;
+}
+
+/* One of two goes away meanwhile, the first or the last: the other has the
+ * mail, and the sender is told so, or he would send it again. */
+START_TEST(one_of_two_goes_away)
+{
+    struct fixture f;
+    struct mail m;
+    pthread_t thread;
+    size_t dave = (size_t)_i;
+    start(&f);
+    fixture_account(&f, "dave");
+    make_mail(&m, 2, LIMIT_MESSAGE - KIB(64));
+    m.to[1 - dave] = (struct delivery_recipient){
+        .username = "alice", .folder = "inbox", .head = slice_of(m.heads[0])};
+    m.to[dave] = (struct delivery_recipient){
+        .username = "dave", .folder = "inbox", .head = slice_of(m.heads[1])};
+    struct cloud_op op = fixture_op(&f);
+    ck_assert_int_eq(pthread_create(&thread, NULL, delete_dave, &f), 0);
+    enum status st = delivery_run(&op, buf_slice(&m.raw), m.to, 2);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_msg(st == ST_OK, "%s", status_name(st));
+    ck_assert_uint_eq(inspect(&f, &m, 0), 1);
+    buf_free(&m.raw);
+    fixture_fini(&f);
+}
+END_TEST
+
 /* Wherever an account's deletion is cut short: once the first message's
  * contents are gone, none comes in any more. */
 START_TEST(no_mail_into_what_is_being_deleted)
@@ -470,6 +518,7 @@ int main(void)
     tcase_add_test(t, quota);
     tcase_add_test(t, refused);
     tcase_add_loop_test(t, the_account_goes_away, 0, 2);
+    tcase_add_loop_test(t, one_of_two_goes_away, 0, 2);
     tcase_add_test(t, no_mail_into_what_is_being_deleted);
     tcase_add_test(t, sizes);
     tcase_add_test(t, collector_thread);
