@@ -402,6 +402,12 @@ void inspect_print_line(struct slice line, struct buf *out)
 
 bool inspect_print_verdict(const struct inspect *p, struct buf *out)
 {
+    if (p->no_folder) {
+        buf_printf(out,
+                   "missing folder=%s text=\"log and checkpoints are gone; a "
+                   "start would begin with empty ones\"\n",
+                   p->folder);
+    }
     size_t condemned = 0, damaged = 0;
     for (uint32_t i = 0; p->tablets != NULL && i < LIMIT_TABLETS; i++) {
         const struct inspect_tablet *t = &p->tablets[i];
@@ -414,7 +420,7 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
     bool starts = p->store_status == ST_OK && p->log_status == ST_OK &&
                   p->recovery_status == ST_OK;
     bool whole = store && starts && p->damage_count == 0 && damaged == 0 &&
-                 condemned == 0;
+                 condemned == 0 && !p->no_folder;
     buf_printf(out,
                "verdict whole=%s starts=%s damaged_ranges=%zu "
                "damaged_checkpoints=%zu condemned_tablets=%zu torn=%s\n",

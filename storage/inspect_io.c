@@ -107,9 +107,8 @@ static void guess_segment_size(struct inspection *x)
 {
     struct sizes s = {.x = x};
     uint32_t times = 0;
-    if (x->env->ops->dir_list(x->env, x->p.folder, on_file, &s) != ST_OK) {
-        buf_printf(&x->out, "log folder=%s state=unreadable\n", x->p.folder);
-    }
+    x->p.no_folder =
+        x->env->ops->dir_list(x->env, x->p.folder, on_file, &s) == ST_NOT_FOUND;
     for (size_t i = 0; i < s.count; i++) {
         uint64_t size = s.size[i];
         bool fits =
@@ -347,6 +346,8 @@ static int look(struct inspection *x)
     flush_out(x);
     if (p->store_status == ST_OK) {
         guess_segment_size(x);
+    }
+    if (p->store_status == ST_OK && !p->no_folder) {
         read_log(x);
         read_checkpoints(x);
         struct buf lines = x->out;

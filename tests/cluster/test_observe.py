@@ -289,6 +289,12 @@ def damaged_store(folder, x):
            and x.one("verdict")["starts"] == "no", x.text)
 
 
+def no_folder(folder, x):
+    shutil.rmtree(os.path.join(folder, "shard-00"))
+    x = Lines(folder)
+    expect(x.code == 65 and x.one("missing")["folder"] == "shard-00", x.text)
+
+
 def torn_tail(folder, x):
     """A last write that did not end is cut off; it is damage only if the note
     beside the log has it that it was on disk."""
@@ -367,7 +373,7 @@ def damages():
         s.kill("storage-1")
         whole = Lines(s.data("storage-1"))
         for damage in (damaged_log, damaged_checkpoint, damaged_store,
-                       torn_tail, cut_segment, strange_files, random_damage):
+                       no_folder, torn_tail, cut_segment, strange_files, random_damage):
             folder = s.path("copy")
             shutil.copytree(s.data("storage-1"), folder)
             damage(folder, whole)
