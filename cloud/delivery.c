@@ -29,20 +29,6 @@
 
 #define SLICE_MS 4000
 
-/* Open: neither shown nor refused for good. */
-static bool is_open(const struct delivery_one *o)
-{
-    return o->step == STEP_READY && delivery_may_pass(o->to->status);
-}
-
-static size_t count_open(const struct delivery *d)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < d->count; i++)
-        n += is_open(&d->list[i]) ? 1 : 0;
-    return n;
-}
-
 /* True if something is visible, or may be. */
 static bool touched(const struct delivery *d)
 {
@@ -51,6 +37,23 @@ static bool touched(const struct delivery *d)
             return true;
     }
     return false;
+}
+
+/* Open: neither shown nor refused for good. That a disk is full passes, too,
+ * but is waited for only where the outcome would be unknown otherwise. */
+static bool is_open(const struct delivery *d, const struct delivery_one *o)
+{
+    enum status st = o->to->status;
+    return o->step == STEP_READY &&
+           (delivery_may_pass(st) || (st == ST_NO_SPACE && touched(d)));
+}
+
+static size_t count_open(const struct delivery *d)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->count; i++)
+        n += is_open(d, &d->list[i]) ? 1 : 0;
+    return n;
 }
 
 static enum status prepare_all(const struct delivery *d)
@@ -77,7 +80,7 @@ static void show_all(struct delivery *d)
         d->list[i].to->status = ST_BUSY; /* not tried yet */
     while (count_open(d) > 0) {
         for (size_t i = 0; i < d->count; i++) {
-            if (is_open(&d->list[i]))
+            if (is_open(d, &d->list[i]))
                 delivery_show(d, &d->list[i], SLICE_MS);
         }
         bool patient = touched(d) || store_now_ms() < patience_ms;

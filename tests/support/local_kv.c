@@ -132,6 +132,12 @@ static enum local_kv_fault next_fault(struct kv *kv, struct slice partition)
     return kv->fault;
 }
 
+/* A full disk is no matter to reads and settles. */
+static bool read_fails(struct kv *kv, struct slice partition)
+{
+    return kv->fault != LOCAL_FULL && next_fault(kv, partition) != LOCAL_NONE;
+}
+
 static enum status read_failure(const struct kv *kv)
 {
     return kv->fault == LOCAL_STOPPED ? ST_STOPPING : ST_TIMEOUT;
@@ -145,7 +151,7 @@ enum status kv_get(struct kv *kv, struct kv_key key, int timeout_ms,
     struct slice value;
     enum status st = ST_NOT_FOUND;
     pthread_mutex_lock(&kv->lock);
-    if (next_fault(kv, key.partition) != LOCAL_NONE) {
+    if (read_fails(kv, key.partition)) {
         st = read_failure(kv);
     } else if (state_get(kv->state, key.partition, key.row, key.column,
                          &value)) {
@@ -174,7 +180,7 @@ enum status kv_scan_page(struct kv *kv, const struct kv_scan *scan,
     struct msg_cells page = {0};
     enum status st = ST_OK;
     pthread_mutex_lock(&kv->lock);
-    if (next_fault(kv, scan->partition) != LOCAL_NONE)
+    if (read_fails(kv, scan->partition))
         st = read_failure(kv);
     else
         state_scan(kv->state, &m, arena, &page);
@@ -269,8 +275,11 @@ static enum status lose(struct kv *kv, const struct command *c,
                         enum local_kv_fault fault, struct kv_result *r)
 {
     struct applied out;
-    if (fault == LOCAL_UNREACHABLE || fault == LOCAL_STOPPED) {
+    if (fault == LOCAL_UNREACHABLE || fault == LOCAL_STOPPED ||
+        fault == LOCAL_FULL) {
         close_number(kv, c->number);
+        if (fault == LOCAL_FULL)
+            return ST_NO_SPACE;
         return fault == LOCAL_STOPPED ? ST_STOPPING : ST_UNREACHABLE;
     }
     if (fault == LOCAL_LOST_DONE || fault == LOCAL_FORGOTTEN_DONE)
@@ -316,7 +325,7 @@ enum status kv_settle(struct kv *kv, struct kv_result *result, int timeout_ms)
     struct applied out;
     enum status st;
     pthread_mutex_lock(&kv->lock);
-    if (next_fault(kv, slice_of(kv->only)) != LOCAL_NONE) {
+    if (read_fails(kv, slice_of(kv->only))) {
         st = ST_UNKNOWN_OUTCOME;
         goto out;
     }

@@ -24,6 +24,7 @@ enum local_kv_fault {
     LOCAL_FAULTS,
     LOCAL_STOPPED = 100, /* ST_STOPPING: with a COUNT without end, our own
                             death at that call */
+    LOCAL_FULL,          /* runs, which alone count, are ST_NO_SPACE */
 };
 
 struct kv *local_kv_open(void);

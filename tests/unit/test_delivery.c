@@ -245,6 +245,34 @@ START_TEST(one_unreachable)
 }
 END_TEST
 
+/* One of three tablets has no space for a while: once others have the mail,
+ * that is waited for, or the sender would hear nothing and send it again. To
+ * one alone it is refused at once. */
+START_TEST(one_full)
+{
+    struct fixture f;
+    struct mail m;
+    start(&f);
+    make_mail(&m, 3, 500);
+    struct cloud_op op = fixture_op(&f);
+    local_kv_fail_only(f.kv, "alice");
+    local_kv_fail(f.kv, 1, 10, LOCAL_FULL);
+    ck_assert_int_eq(delivery_run(&op, buf_slice(&m.raw), m.to, 3), ST_OK);
+    ck_assert(local_kv_failed(f.kv));
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_uint_eq(inspect(&f, &m, i), 1);
+    local_kv_fail(f.kv, 0, FOREVER, LOCAL_FULL);
+    int64_t began_ms = store_now_ms();
+    ck_assert_int_eq(delivery_run(&op, buf_slice(&m.raw), m.to, 1),
+                     ST_NO_SPACE);
+    ck_assert_int_lt(store_now_ms() - began_ms, 5000);
+    local_kv_fail(f.kv, 0, 0, LOCAL_NONE);
+    ck_assert_uint_eq(inspect(&f, &m, 0), 1);
+    buf_free(&m.raw);
+    fixture_fini(&f);
+}
+END_TEST
+
 /* So near the deadline no answer would come in time: then nothing is begun,
  * and that is known. */
 START_TEST(too_late_to_begin)
@@ -514,6 +542,7 @@ int main(void)
     tcase_add_loop_test(t, three_faults_in_a_row, 0, runs);
     tcase_add_loop_test(t, death, 0, SHAPES);
     tcase_add_test(t, one_unreachable);
+    tcase_add_test(t, one_full);
     tcase_add_test(t, too_late_to_begin);
     tcase_add_test(t, quota);
     tcase_add_test(t, refused);
