@@ -405,7 +405,7 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
     if (p->no_folder) {
         buf_printf(out,
                    "missing folder=%s text=\"log and checkpoints are gone; a "
-                   "start would begin with empty ones\"\n",
+                   "start would be refused\"\n",
                    p->folder);
     }
     size_t condemned = 0, damaged = 0;
@@ -417,10 +417,10 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
         damaged += p->checkpoints[i].status != ST_OK;
     }
     bool store = p->copy_status[0] == ST_OK && p->copy_status[1] == ST_OK;
-    bool starts = p->store_status == ST_OK && p->log_status == ST_OK &&
-                  p->recovery_status == ST_OK;
+    bool starts = p->store_status == ST_OK && !p->no_folder &&
+                  p->log_status == ST_OK && p->recovery_status == ST_OK;
     bool whole = store && starts && p->damage_count == 0 && damaged == 0 &&
-                 condemned == 0 && !p->no_folder;
+                 condemned == 0;
     buf_printf(out,
                "verdict whole=%s starts=%s damaged_ranges=%zu "
                "damaged_checkpoints=%zu condemned_tablets=%zu torn=%s\n",

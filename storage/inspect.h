@@ -54,7 +54,7 @@ struct inspect {
     struct err store_err;
 
     char folder[STORE_FOLDER_MAX];
-    bool no_folder; /* it is gone: a start would make an empty one */
+    bool no_folder; /* it is gone: a start would be refused */
     bool noted;
     uint64_t note_begin, note_known;
     struct inspect_segment *segments;

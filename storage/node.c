@@ -30,6 +30,9 @@ static enum status recover(struct storage_node *n, struct err *err)
         n->table = beacon_table_new(env_now_us(o->env), o->bugs);
         st = shard_open(o, &n->store, n->table, &n->shard, err);
     }
+    if (st == ST_OK) {
+        st = store_set_logged(o->env, &n->store, err);
+    }
     if (st != ST_OK && o->data_dir != NULL) {
         err_within(err, st, o->data_dir);
     }

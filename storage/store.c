@@ -5,7 +5,7 @@
  *   8   4  format version         56  16  record key (R16)
  *   12  4  node                   72   8  start counter (R5)
  *   16  4  shards                 80  16  zeros
- *   20  4  zeros                  96   8  XXH3-64 of the 96 bytes before
+ *   20  4  1: its log was made    96   8  XXH3-64 of the 96 bytes before
  *   24  16 store id
  *
  * Each is replaced as a whole, the copy after the first: whatever a crash or
@@ -37,7 +37,7 @@ static void encode(const struct store *s, struct buf *out)
     buf_put_u32(out, STORE_FORMAT);
     buf_put_u32(out, s->node);
     buf_put_u32(out, s->shards);
-    buf_put_u32(out, 0);
+    buf_put_u32(out, s->logged ? 1 : 0);
     buf_put(out, s->id.b, sizeof(s->id.b));
     buf_put(out, s->cluster.b, sizeof(s->cluster.b));
     buf_put_u64(out, s->record_key[0]);
@@ -85,7 +85,7 @@ static enum status decode(struct slice text, struct store *out,
     }
     out->node = cursor_u32(&c);
     out->shards = cursor_u32(&c);
-    (void)cursor_u32(&c);
+    out->logged = cursor_u32(&c) != 0;
     get_id(&c, &out->id);
     get_id(&c, &out->cluster);
     out->record_key[0] = cursor_u64(&c);
@@ -199,15 +199,46 @@ static enum status check(const struct store *s, uint32_t node,
     return ST_OK;
 }
 
+static enum status count_files(struct env *env, const char *folder,
+                               size_t *count, struct err *err)
+{
+    enum status st = env->ops->dir_list(env, folder, count_file, count);
+    if (st != ST_OK && st != ST_NOT_FOUND) {
+        return err_set(err, st, "%s: %s", folder, status_text(st));
+    }
+    return ST_OK;
+}
+
+/* A store whose shards are gone must not come back under its id: the others
+ * would count on what it has acknowledged (R5, R16). */
+static enum status check_shards(struct env *env, const struct store *s,
+                                struct err *err)
+{
+    char folder[STORE_FOLDER_MAX];
+    enum status st = ST_OK;
+    for (uint32_t i = 0; i < s->shards && st == ST_OK && s->logged; i++) {
+        size_t count = 0;
+        store_shard_folder(i, folder);
+        st = count_files(env, folder, &count, err);
+        if (st == ST_OK && count == 0) {
+            st = err_set(err, ST_CORRUPT,
+                         "%s: gone, while store says that it has data; to come "
+                         "back as a new replica remove store and store.copy",
+                         folder);
+        }
+    }
+    return st;
+}
+
 static enum status format(struct env *env, uint32_t node, struct store *s,
                           struct err *err)
 {
     char folder[STORE_FOLDER_MAX];
     size_t count = 0;
     store_shard_folder(0, folder);
-    enum status st = env->ops->dir_list(env, folder, count_file, &count);
-    if (st != ST_OK && st != ST_NOT_FOUND) {
-        return err_set(err, st, "%s: %s", folder, status_text(st));
+    enum status st = count_files(env, folder, &count, err);
+    if (st != ST_OK) {
+        return st;
     }
     if (count > 0) {
         return err_set(err, ST_CORRUPT,
@@ -247,6 +278,9 @@ enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
     } else if (st == ST_OK) {
         st = check(&s, node, cluster, err);
     }
+    if (st == ST_OK) {
+        st = check_shards(env, &s, err);
+    }
     if (st != ST_OK) {
         return st;
     }
@@ -268,6 +302,17 @@ enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
     }
     if (st == ST_OK) {
         *out = s;
+    }
+    return st;
+}
+
+enum status store_set_logged(struct env *env, struct store *s, struct err *err)
+{
+    struct store next = *s;
+    next.logged = true;
+    enum status st = s->logged ? ST_OK : write_both(env, &next, err);
+    if (st == ST_OK) {
+        s->logged = true;
     }
     return st;
 }

@@ -18,14 +18,15 @@ struct store {
     uint64_t record_key[2];         /* for the log's checksums (R16) */
     struct incarnation incarnation; /* of this start; counter is durable */
     bool formatted;                 /* by this very call */
+    bool logged; /* its shards have logs: they can only be missing if lost */
 };
 
 /* Opens the env's data directory for NODE, formatting it if it is empty, and
  * makes a new start counter durable. CLUSTER is zero if not known. Blocks: for
  * start-up. ERR has one line: ST_WRONG_NODE or ST_WRONG_CLUSTER: it is
  * another's; ST_VERSION: a newer format; ST_CORRUPT: neither copy is whole, or
- * the store's files are gone while its data is there; ST_DENIED, ST_IO,
- * ST_NO_SPACE: it cannot be written. */
+ * the store's files are gone while its data is there, or the other way
+ * round; ST_DENIED, ST_IO, ST_NO_SPACE: it cannot be written. */
 enum status store_open(struct env *env, uint32_t node, struct id128 cluster,
                        struct store *out, struct err *err) MUST_CHECK;
 
@@ -37,6 +38,11 @@ enum status store_read(struct env *env, struct store *out,
  * without text. */
 enum status store_read_copy(struct env *env, unsigned copy, struct store *out,
                             struct err *err) MUST_CHECK;
+
+/* The logs of S were made: notes it, durably, before anything is acknowledged.
+ * Blocks. */
+enum status store_set_logged(struct env *env, struct store *s,
+                             struct err *err) MUST_CHECK;
 
 /* Binds S to CLUSTER, durably, once it is known. ST_WRONG_CLUSTER if it is
  * bound to another. Blocks. */

@@ -256,6 +256,8 @@ void member_wipe(struct member *m)
 {
     if (world_has_bug(m->c->w, SIM_BUG_identity_by_node)) {
         sim_disk_wipe_but(m->host, "store");
+        /* Not even this shows that it is another replica. */
+        sim_disk_write(m->host, "shard-00/left", slice_of("left"));
     } else {
         sim_disk_wipe(m->host);
     }

@@ -130,6 +130,27 @@ START_TEST(nameless)
 }
 END_TEST
 
+/* A store that had a log and has none would come back under its id with less
+ * than it has acknowledged (R5); one whose log was never made may. */
+START_TEST(shard_gone)
+{
+    struct bench *b = bench_new(7);
+    ck_assert_int_eq(open_as(b, 3, one), ST_OK);
+    ck_assert_int_eq(open_as(b, 3, one), ST_OK);
+    ck_assert(!b->s.logged);
+    ck_assert_int_eq(store_set_logged(b->e, &b->s, &b->err), ST_OK);
+    sim_disk_write(b->h, "shard-00/wal-000001.log", slice_of("data"));
+    ck_assert_int_eq(open_as(b, 3, one), ST_OK);
+    ck_assert(b->s.logged);
+    sim_host_kill(b->h);
+    sim_disk_wipe_but(b->h, "store");
+    b->e = sim_env_new(b->h, NULL);
+    ck_assert_int_eq(open_as(b, 3, one), ST_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(b->err.text, "shard-00"));
+    bench_free(b);
+}
+END_TEST
+
 START_TEST(newer)
 {
     struct bench *b = bench_new(5);
@@ -197,6 +218,7 @@ int main(void)
     tcase_add_test(c, cluster);
     tcase_add_test(c, damage);
     tcase_add_test(c, nameless);
+    tcase_add_test(c, shard_gone);
     tcase_add_test(c, newer);
     tcase_add_loop_test(c, crashes, 0, 20);
     tcase_add_test(c, unwritable);
