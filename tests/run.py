@@ -197,12 +197,15 @@ PARTS = [
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--quick", action="store_true")
-    p.add_argument("--full", action="store_true")
-    p.add_argument("--only", default="")
-    p.add_argument("--list", action="store_true")
-    p.add_argument("--no-install", action="store_true")
+    p = argparse.ArgumentParser(prog="run-tests")
+    p.add_argument("--quick", action="store_true",
+                   help="what takes under two minutes")
+    p.add_argument("--full", action="store_true", help="everything: hours")
+    p.add_argument("--only", default="", metavar="PART[,PART]",
+                   help="these parts alone")
+    p.add_argument("--list", action="store_true", help="name the parts")
+    p.add_argument("--no-install", action="store_true",
+                   help="install no packages")
     a = p.parse_args()
     level = QUICK if a.quick else FULL if a.full else DEFAULT
     wanted = [x for x in a.only.split(",") if x]
