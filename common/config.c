@@ -296,8 +296,11 @@ static enum status take_defaults(struct parser *p, struct target *t)
             continue;
         }
         if (o->fallback == NULL) {
-            return err_set(p->err, ST_CONFIG, "%s: %s.%s: must be set",
-                           p->source->path, t->spec->kind, o->name);
+            bool named =
+                t->spec == &config_cluster_spec || p->source->name != NULL;
+            return err_set(p->err, ST_CONFIG, "%s: %s.%s: must be set%s",
+                           p->source->path, t->spec->kind, o->name,
+                           named ? "" : ", or a node named with -n");
         }
         struct err why;
         enum status s = config_value_parse(o, o->fallback, t->base, &why);
