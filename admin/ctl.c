@@ -56,10 +56,18 @@ const struct ctl_command *ctl_find(int argc, char **argv, int *used)
     return best;
 }
 
+#define USAGE                                                                  \
+    "usage: pennctl [--config FILE | --local DIR] [--json] [--watch] "         \
+    "[--timeout SECONDS] COMMAND\n"
+
+void ctl_usage_short(void)
+{
+    (void)fprintf(stderr, USAGE "pennctl --help lists the commands\n");
+}
+
 void ctl_usage(FILE *to)
 {
-    (void)fprintf(to, "usage: pennctl [--config FILE | --local DIR] [--json] "
-                      "[--timeout SECONDS] COMMAND\n\n");
+    (void)fprintf(to, USAGE "\n");
     for (const struct ctl_command *k = ctl_commands; k->words != NULL; k++) {
         (void)fprintf(to, "  %s%s%s\n      %s\n", k->words,
                       k->arguments[0] != '\0' ? " " : "", k->arguments,

@@ -54,6 +54,8 @@ extern const struct ctl_command ctl_commands[];
 const struct ctl_command *ctl_find(int argc, char **argv, int *used);
 /* Text for usage, all commands. */
 void ctl_usage(FILE *to);
+/* The first line of that, to standard error. */
+void ctl_usage_short(void);
 /* Says how COMMAND is used; CTL_USAGE. */
 int ctl_misuse(const char *words);
 

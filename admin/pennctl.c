@@ -78,12 +78,13 @@ int main(int argc, char **argv)
     int used;
     take_everywhere(&c, &argc, argv);
     if (!parse_globals(&c, argc, argv) || optind == argc) {
-        ctl_usage(stderr);
+        ctl_usage_short();
         return CTL_USAGE;
     }
     const struct ctl_command *k = ctl_find(argc - optind, argv + optind, &used);
     if (k == NULL) {
         (void)fprintf(stderr, "pennctl: %s: no such command\n", argv[optind]);
+        ctl_usage_short();
         return CTL_USAGE;
     }
     if (sodium_init() < 0) {
