@@ -31,6 +31,7 @@ const struct bug bugs[] = {
 static const struct {
     const char *bug, *scenario;
 } shown_by[] = {
+    {"ack_before_sync", "slow-first-back"},
     {"lease_from_receipt", "late-echo"},
     {"no_epoch_check", "old-primarys-late-frames"},
     {"forget_failed_sync", "all-syncs-fail"},

@@ -194,6 +194,11 @@ const struct scenario scenarios[] = {
      "150; wait 1500; power_off storage-1 100; power_off storage-2 300;"
      "power_off storage-3 200; free_disk storage-1; free_disk storage-2;"
      "free_disk storage-3; await_whole 60000; await_writes 2000"},
+    {"slow-first-back",
+     "19: dark while one waits for its disk, it is back first", 2, 2, 0,
+     "let S secondary; slow_disk S 150; wait 2000; power_off all;"
+     "free_disk S; start coordinator-1; start S; wait 6500; start all;"
+     "await_whole 60000; await_writes 2000"},
     {"dark-at-the-start", "18, 19: what a start wrote is lost, or in part", 1,
      1, 0,
      "quiet; wait 300; power_off all; start all; wait 1; power_off all;"
