@@ -50,6 +50,11 @@ unit_replica_lease_SOURCES = tests/unit/test_replica_lease.c \
     tests/unit/replica_rig.c tests/unit/replica_rig.h
 unit_replica_lease_LDADD = $(ENGINE_UNIT)
 TESTS += unit_replica_lease
+check_PROGRAMS += unit_replica_dialogue
+unit_replica_dialogue_SOURCES = tests/unit/test_replica_dialogue.c \
+    tests/unit/replica_rig.c tests/unit/replica_rig.h
+unit_replica_dialogue_LDADD = $(ENGINE_UNIT)
+TESTS += unit_replica_dialogue
 check_PROGRAMS += unit_inspect
 unit_inspect_SOURCES = tests/unit/test_inspect.c
 unit_inspect_LDADD = $(ENGINE_UNIT)
