@@ -160,6 +160,12 @@ class MailPage {
     const [answer] = await Promise.all([api.folders(), this.list.refresh()]);
     this.folders = sortFolders(answer.folders);
     this.drawFolders();
+    this.askUsage();
+  }
+
+  // Nobody waits for it, and an old figure does no harm.
+  askUsage() {
+    api.me().then((me) => { this.me = me; this.drawUsage(); }).catch(() => {});
   }
 
   // ---- doing things ----
@@ -293,7 +299,7 @@ class MailPage {
       this.fail(e);
     }
     await this.route().catch((e) => this.fail(e));
-    if (!this.me.usage) api.me().then((me) => { this.me = me; this.drawUsage(); }).catch(() => {});
+    if (!this.me.usage) this.askUsage();
     this.ends.push(listen({ change: () => this.refresh(), state: (s) => this.setLive(s) }));
   }
 

@@ -96,6 +96,7 @@ await test("new mail appears in an open inbox within a second", async () => {
   check(took < 1500, `took ${took} ms`);
   await until("unread count", async () => await count(b, "inbox") === 1);
   await until("the list's total", async () => (await b.textContent(".list-total")) === "1 message");
+  await until("the space used", async () => !(await b.textContent(".usage")).startsWith("0 B"));
   check((await b.title()).startsWith("(1)"), "title");
   quiet();
 });
