@@ -207,7 +207,8 @@ static enum status load_blocks(struct reader *r, struct state *state,
         if (kind == CHECKPOINT_CELLS && !clients) {
             s = load_cells(r, state, &cells);
         } else if (kind == CHECKPOINT_CLIENTS && !clients) {
-            s = state_load_clients(state, buf_slice(&r->bytes));
+            s = state_load_clients(state, buf_slice(&r->bytes),
+                                   info->applied.seq);
             s = s == ST_OK ? s : corrupt(r, "bad client table");
             clients = true;
         } else if (kind == CHECKPOINT_END && clients) {

@@ -226,7 +226,7 @@ static enum status load_page(struct fetch *f,
         st = state_load_cell(f->state, c);
     }
     if (st == ST_OK && !page->more) {
-        st = state_load_clients(f->state, page->clients);
+        st = state_load_clients(f->state, page->clients, f->name.seq);
     }
     return st;
 }

@@ -113,8 +113,9 @@ void state_snapshot_clients(const struct state_snapshot *p, struct buf *out);
 /* Cells in tree order; ST_CORRUPT if not. */
 enum status state_load_cell(struct state *s,
                             const struct cell *cell) MUST_CHECK;
-enum status state_load_clients(struct state *s,
-                               struct slice encoded) MUST_CHECK;
+/* Of a state that ends at APPLIED_SEQ; ST_CORRUPT if it cannot be. */
+enum status state_load_clients(struct state *s, struct slice encoded,
+                               uint64_t applied_seq) MUST_CHECK;
 void state_load_done(struct state *s, struct name applied);
 
 #endif

@@ -229,7 +229,8 @@ static bool load_results(struct state *s, struct client *k, struct cursor *c)
     return !c->bad;
 }
 
-enum status state_load_clients(struct state *s, struct slice encoded)
+enum status state_load_clients(struct state *s, struct slice encoded,
+                               uint64_t applied_seq)
 {
     struct cursor c = cursor_of(encoded);
     uint32_t count = cursor_u32(&c);
@@ -243,8 +244,9 @@ enum status state_load_clients(struct state *s, struct slice encoded)
         struct slice bytes = cursor_bytes(&c, sizeof(id.b));
         uint64_t session = cursor_u64(&c), oldest_open = cursor_u64(&c);
         uint64_t heard = cursor_u64(&c);
-        if (c.bad || heard <= last || session > heard || session == 0 ||
-            oldest_open == 0 || oldest_open > STATE_NUMBER_MAX) {
+        if (c.bad || heard <= last || heard > applied_seq || session > heard ||
+            session == 0 || oldest_open == 0 ||
+            oldest_open > STATE_NUMBER_MAX) {
             return ST_CORRUPT;
         }
         memcpy(id.b, bytes.data, sizeof(id.b));

@@ -706,7 +706,8 @@ static struct state *copy_of(const struct state_snapshot *p)
             ask.after_column = page.cells[i].column;
         }
         if (!page.more) {
-            ck_assert_int_eq(state_load_clients(s, page.clients), ST_OK);
+            ck_assert_int_eq(state_load_clients(s, page.clients, page.name.seq),
+                             ST_OK);
             state_load_done(s, page.name);
             break;
         }
@@ -899,16 +900,26 @@ START_TEST(bad_tables)
     state_snapshot_clients(p, &b);
     for (size_t i = 0; i < b.len; i++) {
         struct state *s = state_new();
-        ck_assert_int_eq(state_load_clients(s, slice_make(b.data, i)),
-                         ST_CORRUPT);
+        ck_assert_int_eq(
+            state_load_clients(s, slice_make(b.data, i), UINT64_MAX),
+            ST_CORRUPT);
         state_free(s);
         s = state_new();
         b.data[i] ^= 0x80;
-        refused += state_load_clients(s, buf_slice(&b)) != ST_OK;
+        refused += state_load_clients(s, buf_slice(&b), UINT64_MAX) != ST_OK;
         b.data[i] ^= 0x80;
         state_free(s);
     }
     ck_assert_int_gt(refused, 10);
+    /* Nobody was heard after what the state ends with: the next entry would
+     * be heard before him. */
+    uint64_t seq = state_applied(f.s).seq;
+    struct state *s = state_new();
+    ck_assert_int_eq(state_load_clients(s, buf_slice(&b), seq - 1), ST_CORRUPT);
+    state_free(s);
+    s = state_new();
+    ck_assert_int_eq(state_load_clients(s, buf_slice(&b), seq), ST_OK);
+    state_free(s);
     buf_free(&b);
     state_snapshot_free(p);
     state_free(f.s);
