@@ -285,7 +285,9 @@ static void pass(struct relay_side *side, const char *data, size_t len)
 static void on_end(struct relay_side *side, bool broken)
 {
     struct relay *r = side->relay;
-    if (broken && side == &r->gateway && r->state == RELAY_PASSING &&
+    /* A reset that a write has met already reads as a plain end. */
+    bool reset = broken || side->dead;
+    if (reset && side == &r->gateway && r->state == RELAY_PASSING &&
         !r->spoken && !r->client.ended) {
         (void)uv_read_stop((uv_stream_t *)&r->client.tcp);
         attempt_failed(r, "reset");
