@@ -761,7 +761,7 @@ START_TEST(undoing)
     static char bytes[300000];
     static const int sizes[] = {8, 3000, 20000, (int)sizeof(bytes) - 1};
     struct fixture f;
-    char row[2][8];
+    char row[2][16];
     struct state_counts n, m;
     setup(&f);
     memset(bytes, 'v', sizeof(bytes) - 1);
