@@ -356,12 +356,14 @@ int main(int argc, char **argv)
                       "usage: bench_load resp|grpc|pg PORT put|get|fill "
                       "[--clients N] [--value-size N] [--keys N] "
                       "[--seconds N] [--replicas N] [--count N]\n");
+        free(l);
         return 2;
     }
-    l->value = xmalloc(l->o.value_size);
     if (getrandom(&l->random, sizeof(l->random), 0) != sizeof(l->random)) {
+        free(l);
         return 1;
     }
+    l->value = xmalloc(l->o.value_size);
     l->random |= 1;
     for (uint32_t i = 0; i < l->o.value_size; i++) {
         l->value[i] = (uint8_t)(draw(l) >> 32);
