@@ -18,8 +18,8 @@
 #include "common/status.h"
 
 #define WIRE_MAGIC 0x434e4550u /* "PENC" */
-#define WIRE_PROTOCOL_LOW 1
-#define WIRE_PROTOCOL_HIGH 1
+#define WIRE_PROTOCOL_LOW 2    /* 1 had an ECHO without the full disk */
+#define WIRE_PROTOCOL_HIGH 2
 #define WIRE_HEADER 24
 #define SNAPSHOT_NEW UINT64_MAX
 
