@@ -87,9 +87,9 @@ void env_uv_file_write(struct env_file *f, uint64_t offset, struct slice data,
 void env_uv_file_publish(struct env *e, const char *from, const char *to,
                          struct env_io *io);
 void env_uv_file_remove(struct env *e, const char *name, struct env_io *io);
-/* Tells of the operations that were run on the loop; true if there were any.
- * Whether there are. */
+/* Tells of the operations that were run on the loop; true if there were any. */
 bool env_uv_disk_turn(struct env_uv *u);
+/* Whether there are some to be told of. */
 bool env_uv_disk_pending(const struct env_uv *u);
 /* The env closes: there will be no more turns. */
 void env_uv_queue_fini(struct env_uv *u);

@@ -22,7 +22,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/env_uv_impl.h"
@@ -36,20 +35,13 @@
 
 /* ---- in a thread, or on the loop ---- */
 
-static int64_t clock_us(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static enum status run_write(struct disk_op *op)
 {
     enum status s = env_uv_pwrite(op->f->fd, op->offset, op->data);
     if (s == ST_OK && op->sync) {
-        int64_t began = clock_us();
+        uint64_t began = uv_hrtime();
         s = env_uv_fdatasync(op->f->fd);
-        op->sync_us = clock_us() - began;
+        op->sync_us = (int64_t)(uv_hrtime() - began) / 1000;
         op->sync_failed = s != ST_OK;
     }
     return s;
