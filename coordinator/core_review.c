@@ -103,7 +103,8 @@ static bool should_leave(struct core *c, const struct plan *p, struct replica r)
 /* Of a set of which enough have room: those that have none. */
 static bool in_the_way(const struct core *c, struct replica r, bool room)
 {
-    return room && core_node_const(c, r.node)->full;
+    const struct node *n = core_node_const(c, r.node);
+    return room && n != NULL && n->full;
 }
 
 static void drop_others(struct core *c, struct plan *p)

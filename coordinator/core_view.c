@@ -29,8 +29,9 @@ static struct node_report report_of(struct core *c, const struct node *n,
     }
     if (n->slots != NULL) {
         r.tablets = arena_alloc(a, c->tablet_count * sizeof(*r.tablets));
-        for (uint32_t i = 0; i<c->tablet_count && * left> 0; i++) {
-            if (n->beats > 0 && n->slots[i].beat == n->beats) {
+        for (uint32_t i = 0; i < c->tablet_count; i++) {
+            bool told = n->beats > 0 && n->slots[i].beat == n->beats;
+            if (told && *left > 0) {
                 --*left;
                 r.tablets[r.tablets_count++] = n->slots[i].report;
             }
