@@ -4,6 +4,7 @@
 #include "common/hello.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,11 +142,14 @@ START_TEST(version_error_names_both_ranges)
     struct msg_hello h = good();
     struct env_peer p;
     struct err err = {""};
+    char own[32];
+    snprintf(own, sizeof(own), "%d to %d", WIRE_PROTOCOL_LOW,
+             WIRE_PROTOCOL_HIGH);
     h.protocol_low = 41;
     h.protocol_high = 43;
     ck_assert_int_eq(hello_check(&self, &h, ROLES_ALL, &p, &err), ST_VERSION);
     ck_assert_ptr_nonnull(strstr(err.text, "41 to 43"));
-    ck_assert_ptr_nonnull(strstr(err.text, "1 to 1"));
+    ck_assert_ptr_nonnull(strstr(err.text, own));
 }
 END_TEST
 
