@@ -13,6 +13,8 @@
 /* The store's model. */
 #define LIMIT_KEY_PART KIB(1)          /* partition, row, column: each */
 #define LIMIT_VALUE (MIB(4) + KIB(64)) /* one cell's value */
+#define LIMIT_VALUE_INLINE KIB(1)      /* larger ones leave memory ... */
+#define LIMIT_VALUE_LOGGED KIB(16)     /* ... and these leave the log, too */
 #define LIMIT_BATCH MIB(8)             /* an encoded command */
 #define LIMIT_BATCH_MUTATIONS 4096     /* mutations plus conditions each */
 #define LIMIT_SCAN_PAGE MIB(1)         /* bytes of cells in one page ... */
@@ -123,6 +125,9 @@ _Static_assert(LIMIT_CHUNK < LIMIT_VALUE, "a chunk fits a cell");
 _Static_assert(LIMIT_MESSAGE_INLINE < LIMIT_CHUNK, "small is below large");
 _Static_assert(LIMIT_LIST < LIMIT_SCAN_CELLS, "a list page is one scan page");
 
+_Static_assert(LIMIT_VALUE_INLINE < LIMIT_VALUE_LOGGED &&
+                   LIMIT_VALUE_LOGGED < LIMIT_VALUE,
+               "each kind of value has its sizes");
 _Static_assert(LIMIT_VALUE + 3 * LIMIT_KEY_PART < LIMIT_BATCH,
                "a batch holds the largest cell");
 _Static_assert(LIMIT_BATCH + KIB(64) < LIMIT_FRAME,

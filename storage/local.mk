@@ -13,6 +13,7 @@ libstorage_a_SOURCES = \
     storage/links.c storage/links.h \
     storage/metrics.def storage/tablet_metrics.def \
     storage/node.c storage/node.h \
+    storage/place.c storage/place.h \
     storage/readonly_env_io.c storage/readonly_env_io.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
     storage/replica_epoch.c \

@@ -6,13 +6,11 @@
 
 #include "storage/client_table.h"
 #include "storage/key.h"
+#include "storage/place.h"
 #include "storage/state.h"
 #include "storage/tree.h"
 
 _Static_assert(KEY_MAX <= TREE_KEY_MAX, "the tree takes every key");
-
-/* A tree_value's tag: what its bytes are. */
-enum { VALUE_INLINE = 0 /* the cell's value */ };
 
 /* A number mod 2^128. */
 struct sum {

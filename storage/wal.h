@@ -36,6 +36,8 @@ struct wal_record {
     uint64_t end;      /* ... and where it ends */
 };
 
+/* A record's payload begins so far behind its position. */
+#define WAL_RECORD_HEAD 80u
 /* What one record takes beyond its payload, at most. */
 #define WAL_RECORD_OVERHEAD 256
 #define WAL_PAYLOAD_MAX (LIMIT_BATCH + KIB(16))

@@ -16,9 +16,8 @@
 #include "storage/wal.h"
 
 #define WAL_FORMAT 1u
-#define WAL_BLOCK 4096u     /* header at a segment's start, copy at its end */
-#define WAL_RECORD_HEAD 80u /* and, being without payload, a whole seal */
-#define WAL_SEAL 8          /* a segment's last record: go on in the next */
+#define WAL_BLOCK 4096u /* header at a segment's start, copy at its end */
+#define WAL_SEAL 8      /* a segment's last record: go on in the next */
 #define WAL_MARK_AFTER_US (20 * 1000)
 #define WAL_QUEUE_MAX MIB(64) /* appended and waiting for the disk */
 #define WAL_FILE_MAX 64       /* a file's name, folder included */
