@@ -33,6 +33,11 @@ THREADED = ("unit_env_uv", "unit_env_disk", "unit_kv_shell", "unit_kv_io",
             "unit_smtp_server", "unit_beacon")
 
 
+# Scripts that look at gaps and rates; those that take long begin first.
+ALONE = ("test_failover.py", "test_bench.py", "test_ledger.py", "test_drip.py")
+LONG = ("test_faults.py", "test_web.py")
+
+
 class Tally:
     def __init__(self):
         self.passed = self.failed = 0
@@ -161,11 +166,17 @@ def scenarios(tally, level):
 
 
 def scripts(tally, build_name, names, env=None, seconds=1800):
+    """Two at a time, most of their time being spent in waiting; but for those
+    that hold the machine to a bound in time."""
     full = dict(SANITIZE, PENN_BUILD=os.path.abspath(f"build/{build_name}"),
                 **(env or {}))
-    jobs = [(f"{n} ({build_name})", [sys.executable, n], full, seconds)
-            for n in names]
-    run_all(tally, jobs)
+    jobs = {n: (f"{n} ({build_name})", [sys.executable, n], full, seconds)
+            for n in names}
+    alone = [n for n in names if os.path.basename(n) in ALONE]
+    beside = sorted((n for n in names if n not in alone),
+                    key=lambda n: os.path.basename(n) not in LONG)
+    run_all(tally, [jobs[n] for n in beside], width=2)
+    run_all(tally, [jobs[n] for n in alone])
 
 
 # name, least level, builds, what it does (tally, level)
