@@ -71,6 +71,15 @@ enum member_state member_state(struct core *c, const struct tablet *t,
     return has_all ? MEMBER_RUNNING : MEMBER_BEHIND;
 }
 
+bool core_reports_role(struct core *c, const struct tablet *t, struct replica r,
+                       enum replica_role role)
+{
+    const struct node *n = core_node(c, r.node);
+    const struct slot *s = n == NULL ? NULL : find_slot(n, t);
+    return s != NULL && s->report.epoch == t->config.epoch &&
+           s->report.role == role;
+}
+
 bool member_state_fit(enum member_state s)
 {
     return s == MEMBER_FRESH || s == MEMBER_RUNNING;

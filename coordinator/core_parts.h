@@ -92,6 +92,9 @@ enum member_state {
 };
 enum member_state member_state(struct core *c, const struct tablet *t,
                                struct replica r);
+/* R said last that it has ROLE in the present epoch. */
+bool core_reports_role(struct core *c, const struct tablet *t, struct replica r,
+                       enum replica_role role);
 bool member_state_fit(enum member_state s);
 bool member_state_bad(enum member_state s); /* damaged or short */
 

@@ -67,6 +67,15 @@ static void drop_bad(struct core *c, struct plan *p)
     }
     if (good.count >= c->min_insync) {
         p->d.in_sync = good;
+        return;
+    }
+    /* Two are damaged, in different places perhaps: with a primary that
+     * vouches for all of its own, one after the other is filled anew. */
+    bool whole = member_state(c, p->t, p->d.primary) == MEMBER_RUNNING;
+    for (uint32_t i = 0;
+         whole && i < p->d.forfeit.count && p->d.in_sync.count > c->min_insync;
+         i++) {
+        set_remove(&p->d.in_sync, p->d.forfeit.at[i]);
     }
 }
 
@@ -162,6 +171,22 @@ static bool forfeit_bad_eligible(struct core *c, struct plan *p)
         }
     }
     return any;
+}
+
+/* A learner begins anew when it enters an epoch: one that finds itself damaged
+ * in the present one needs another. (While it is in E it keeps what it has.) */
+static bool learner_needs_epoch(struct core *c, const struct plan *p)
+{
+    const struct tablet *t = p->t;
+    for (uint32_t i = 0; i < t->config.learners.count; i++) {
+        struct replica r = t->config.learners.at[i];
+        if (member_state(c, t, r) == MEMBER_DAMAGED &&
+            core_reports_role(c, t, r, REPLICA_LEARNER) &&
+            !set_has(&t->config.eligible, r)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void enter_shadow(struct plan *p)
@@ -264,7 +289,8 @@ bool core_review(struct core *c, struct tablet *t, struct wish w,
         enter_shadow(&p);
         drop_gone(c, &p);
         drop_bad(c, &p);
-        t->forced = forfeit_bad_eligible(c, &p) || t->forced;
+        t->forced = forfeit_bad_eligible(c, &p) || learner_needs_epoch(c, &p) ||
+                    t->forced;
         drop_others(c, &p);
     }
     core_choose_learners(c, t, &p.d);

@@ -16,6 +16,7 @@ libstorage_a_SOURCES = \
     storage/place.c storage/place.h \
     storage/readonly_env_io.c storage/readonly_env_io.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
+    storage/replica_damage.c \
     storage/replica_epoch.c \
     storage/replica_follow.c \
     storage/replica_lead.c \
@@ -26,6 +27,7 @@ libstorage_a_SOURCES = \
     storage/shard_catchup.c \
     storage/shard_checkpoint.c \
     storage/shard_cluster.c \
+    storage/shard_damage.c storage/shard_damage.h \
     storage/shard_figures.c \
     storage/shard_forward.c \
     storage/shard_net.c \

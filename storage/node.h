@@ -75,6 +75,7 @@ struct storage_stats {
     uint64_t snapshots_sent, snapshots_installed;
     int64_t pending_sync_us;
     uint32_t tablets, primaries, open, readonly, damaged;
+    uint64_t condemned; /* times that damage was found while running */
     bool disk_full;
     uint64_t cells, bytes;
 };

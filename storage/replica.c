@@ -60,10 +60,11 @@ static const unsigned moves[] = {
     [PHASE_ENTERING] = TO(PHASE_IDLE) | TO(PHASE_FOLLOWING) |
                        TO(PHASE_GATHERING) | TO(PHASE_ENTERING),
     [PHASE_FOLLOWING] = TO(PHASE_ENTERING),
-    [PHASE_GATHERING] =
-        TO(PHASE_ENTERING) | TO(PHASE_OPEN) | TO(PHASE_READONLY),
-    [PHASE_OPEN] = TO(PHASE_ENTERING),
-    [PHASE_READONLY] = TO(PHASE_ENTERING),
+    /* To idle: found damaged. */
+    [PHASE_GATHERING] = TO(PHASE_ENTERING) | TO(PHASE_OPEN) |
+                        TO(PHASE_READONLY) | TO(PHASE_IDLE),
+    [PHASE_OPEN] = TO(PHASE_ENTERING) | TO(PHASE_IDLE),
+    [PHASE_READONLY] = TO(PHASE_ENTERING) | TO(PHASE_IDLE),
 };
 
 void replica_set_phase(struct replica_core *r, enum phase phase)
@@ -231,13 +232,7 @@ enum status replica_replay(struct replica_core *r,
     case WAL_CUT:
         return replay_cut(r, record->name);
     case WAL_RESET:
-        if (record->name.seq > r->tail.base.seq) {
-            return ST_CORRUPT; /* the checkpoint it speaks of is missing */
-        }
-        log_reset(r, r->tail.base);
-        r->loose = (struct name){0, 0};
-        r->committed = r->tail.base.seq;
-        return ST_OK;
+        return damage_replay_reset(r, record);
     case WAL_DROP:
     case WAL_MARK:
         return ST_OK;
@@ -249,7 +244,7 @@ void replica_recovered(struct replica_core *r, bool damaged)
 {
     struct effects none = {0};
     struct name last = log_last(r);
-    r->damaged = damaged || r->loose.seq != 0;
+    r->damaged = damaged || r->loose.seq != 0 || r->condemned;
     if (r->committed > last.seq && !damaged) {
         /* A committed seq is only ever noted of entries that this log held:
          * it lost its tail (R16). */
@@ -489,6 +484,9 @@ void replica_step(struct replica_core *r, const struct event *e,
         return;
     case EVENT_TICK:
         on_tick(r, e->now_us, fx);
+        return;
+    case EVENT_CONDEMN:
+        damage_condemn(r, e, fx);
         return;
     }
 }

@@ -12,6 +12,7 @@
  *   replica_lead.c       a primary: appending, committing, answering (R6, R7)
  *   replica_peers.c      a primary's dialogue with each peer (R10-R12, R17)
  *   replica_read.c       leases and reads (R9, R12 e)
+ *   replica_damage.c     what it does once it cannot vouch for its data (R16)
  */
 #ifndef STORAGE_REPLICA_H
 #define STORAGE_REPLICA_H
@@ -58,6 +59,7 @@ enum event_kind {
     EVENT_PINNED,      /* a learner reads a snapshot at this name */
     EVENT_COORD_LEASE, /* the coordinator's answer to a heartbeat (R9) */
     EVENT_TICK,        /* replica_next_us() has come */
+    EVENT_CONDEMN,     /* its data were found damaged (R16, R19) */
 };
 
 struct event {
@@ -87,6 +89,7 @@ struct event {
             uint64_t epoch;
             int64_t end_us;
         } coord_lease;
+        const char *damage; /* CONDEMN: what was found; a literal */
     } u;
 };
 
@@ -134,6 +137,8 @@ void replica_free(struct replica_core *r);
  * not follow from what came before (then the replica is damaged). */
 enum status replica_replay(struct replica_core *r,
                            const struct wal_record *record) MUST_CHECK;
+/* False for a record that is none, or only a note, of a replica begun anew. */
+bool replica_resets(const struct wal_record *record);
 /* The configuration that the checkpoint brought. */
 void replica_replay_config(struct replica_core *r,
                            const struct tablet_config *config);
@@ -161,7 +166,7 @@ struct state *replica_state(const struct replica_core *r);
 const struct tablet_config *replica_config(const struct replica_core *r);
 enum replica_role replica_role_of(const struct replica_core *r);
 bool replica_is_open(const struct replica_core *r);
-/* It cannot vouch for its log (R16). */
+/* It cannot vouch for its log, or for its state (R16). */
 bool replica_is_damaged(const struct replica_core *r);
 void replica_report(const struct replica_core *r, struct tablet_report *out);
 /* How many commands wait for the opening, how many entries for the commit;

@@ -72,24 +72,6 @@ static enum replica_role role_in(const struct replica_core *r,
     return REPLICA_NONE;
 }
 
-/* A damaged replica that is no member of I has nothing that anyone counts
- * on: it starts from nothing, durably, and is filled by R17. */
-static void wipe(struct replica_core *r, struct effects *fx)
-{
-    log_warn(r->host->log, "replica", "damaged-replica-rebuilt",
-             "tablet=%" PRIu32 " epoch=%" PRIu64, r->tablet, r->config.epoch);
-    state_free(r->state);
-    r->state = state_new();
-    log_reset(r, (struct name){0, 0});
-    r->committed = 0;
-    r->logged_commit = 0;
-    r->damaged = false;
-    struct effect *x = fx_add(fx, FX_APPEND);
-    x->ordinal = r->next_ordinal++;
-    x->record = (struct wal_record){.kind = WAL_RESET, .tablet = r->tablet};
-    fx_add(fx, FX_INSTALLED);
-}
-
 static void forget_following(struct replica_core *r)
 {
     r->matched = (struct name){0, 0}; /* R6: 0 on entering an epoch */
@@ -120,7 +102,7 @@ static void take_role(struct replica_core *r, enum replica_role role,
         bool eligible =
             replica_in(c->eligible, c->eligible_count, r->host->self);
         if (role == REPLICA_LEARNER && r->damaged && !eligible) {
-            wipe(r, fx);
+            damage_wipe(r, fx);
         }
         if (r->ask_waits) {
             follow_answer_tail(r, fx);

@@ -109,6 +109,7 @@ struct replica_core {
     int64_t log_commit_us; /* 0: nothing to note */
     uint64_t told_commit;  /* following: heard from the primary */
     bool damaged, recovered;
+    bool condemned;    /* replay: a note says so (replica_damage.c) */
     struct name loose; /* replay: end of entries that do not reach the base */
 
     struct arena config_arena, staged_arena;
@@ -218,6 +219,16 @@ void peers_on_updown(struct replica_core *r, const struct event *e,
 void peers_pump(struct replica_core *r, int64_t now_us, struct effects *fx);
 void peers_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx);
 int64_t peers_next_us(const struct replica_core *r);
+
+/* replica_damage.c */
+/* Replays a RESET, also one that is a note of damage. */
+enum status damage_replay_reset(struct replica_core *r,
+                                const struct wal_record *record) MUST_CHECK;
+void damage_condemn(struct replica_core *r, const struct event *e,
+                    struct effects *fx);
+/* A damaged replica that is no member of I has nothing that anyone counts
+ * on: it starts from nothing, durably, and is filled by R17. */
+void damage_wipe(struct replica_core *r, struct effects *fx);
 
 /* replica_read.c */
 bool read_below_min(const struct replica_core *r);

@@ -91,6 +91,13 @@ static void push_placed(struct shard *s, struct placed p)
 
 static void do_append(struct shard *s, struct tablet *t, struct effect *x)
 {
+    if (replica_resets(&x->record) && x->record.name.seq == 0) {
+        uint64_t newest = t->checkpoint.seq;
+        if (t->writer != NULL && t->writing.seq > newest) {
+            newest = t->writing.seq;
+        }
+        x->record.seq = newest + 1;
+    }
     uint64_t end = wal_append(s->wal, &x->record);
     replica_placed(t->core, x->ordinal, x->record.position);
     push_placed(s, (struct placed){end, x->ordinal, t});
@@ -281,8 +288,10 @@ static enum status on_replay(void *ctx, const struct wal_record *record)
                   "tablet=%" PRIu32 " position=%" PRIu64 " kind=%d", t->id,
                   record->position, (int)record->kind);
         t->condemned = true;
-    } else if (record->kind == WAL_RESET || record->kind == WAL_ENTRY) {
-        t->condemned = t->condemned && record->kind != WAL_RESET;
+    } else if (replica_resets(record) || record->kind == WAL_ENTRY) {
+        t->condemned = t->condemned && !replica_resets(record);
+        bool void_now = replica_resets(record) && record->seq > t->known;
+        t->known = void_now ? 0 : t->known;
         t->proven = record->end;
     }
     return ST_OK;
@@ -602,11 +611,12 @@ void shard_status(struct shard *s, struct buf *out)
         buf_printf(out,
                    "%s{\"tablet\":%" PRIu32 ",\"epoch\":%" PRIu64
                    ",\"role\":\"%s\",\"phase\":\"%s\",\"last\":%" PRIu64
-                   ",\"committed\":%" PRIu64 "}",
+                   ",\"committed\":%" PRIu64 ",\"damaged\":%s}",
                    i == 0 ? "" : ",", r.tablet, r.epoch,
                    replica_role_name(r.role),
                    replica_phase_name(s->tablets[i]->core), r.last.seq,
-                   r.committed.seq);
+                   r.committed.seq,
+                   (r.flags & REPORT_DAMAGED) != 0 ? "true" : "false");
     }
     buf_put_text(out, "]}");
 }

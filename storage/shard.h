@@ -9,6 +9,7 @@
  *   shard_catchup.c     snapshots, served and fetched (R17)
  *   shard_checkpoint.c  when to checkpoint, what the log may forget
  *   shard_cluster.c     heartbeats, the map, links to the other nodes
+ *   shard_damage.c      a running replica that cannot vouch for its data (R16)
  *   shard_figures.c     how it fares, for metrics
  */
 #ifndef STORAGE_SHARD_H

@@ -112,6 +112,10 @@ void catchup_on_scan(struct client *c, const struct wire_msg *m)
         shard_send_error(c, m->request, ST_NOT_FOUND, NULL);
         return;
     }
+    if (replica_is_damaged(t->core)) {
+        shard_send_error(c, m->request, ST_CORRUPT, t); /* R16 */
+        return;
+    }
     if (ask->snapshot == 0) {
         struct state_snapshot *now = state_snapshot(replica_state(t->core));
         send_page(c, m->request, now, ask, 0);

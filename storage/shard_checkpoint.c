@@ -115,7 +115,7 @@ static void on_written(void *ctx, enum status st, const char *file)
     }
     if (t->installing) {
         catchup_on_written(t, st);
-    } else if (st == ST_OK) {
+    } else if (st == ST_OK && !replica_is_damaged(t->core)) {
         release(s, t);
     }
     catchup_begin_writing(t);

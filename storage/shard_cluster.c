@@ -290,6 +290,13 @@ static void send_heartbeat(struct shard *s)
     free(reports);
 }
 
+void cluster_tell(struct shard *s)
+{
+    if (s->coordinator_open && !s->fatal) {
+        send_heartbeat(s);
+    }
+}
+
 static void arm_heartbeat(struct shard *s)
 {
     s->heartbeat_due_us = env_now_us(s->env) + HEARTBEAT_US;
@@ -299,9 +306,7 @@ static void arm_heartbeat(struct shard *s)
 static void on_heartbeat_timer(struct env_timer *t)
 {
     struct shard *s = t->data;
-    if (s->coordinator_open && !s->fatal) {
-        send_heartbeat(s);
-    }
+    cluster_tell(s);
     arm_heartbeat(s);
 }
 

@@ -242,6 +242,8 @@ void cluster_init(struct shard *s);
 void cluster_start(struct shard *s);
 void cluster_ask_change(struct shard *s, const struct msg_change *change);
 void cluster_want_map(struct shard *s);
+/* Sends a heartbeat now, for news that should not wait. */
+void cluster_tell(struct shard *s);
 /* Address of a node's service, or "" into OUT. */
 void cluster_address(const struct shard *s, uint32_t node, const char *service,
                      char out[LIMIT_ADDRESS + 1]);

@@ -164,6 +164,7 @@ static void refresh(struct storaged *s)
     storage_node_stats(s->node, &st);
     env_uv_get_stats(s->env, &net);
     count_to(m, M_COMMANDS, st.commands);
+    count_to(m, M_CONDEMNED, st.condemned);
     count_to(m, M_READS, st.reads);
     count_to(m, M_FORWARDED, st.forwarded);
     count_to(m, M_SCANS, st.scans);

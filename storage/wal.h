@@ -20,7 +20,7 @@ enum wal_kind {
     WAL_EPOCH = 2,  /* payload: the configuration, the caller's encoding */
     WAL_COMMIT = 3, /* seq: committed up to it */
     WAL_CUT = 4,    /* name: kept up to it, all beyond is gone */
-    WAL_RESET = 5,  /* replica replaced by the checkpoint in payload */
+    WAL_RESET = 5,  /* begun anew, or a note of damage (replica_damage.c) */
     WAL_DROP = 6,   /* replica deleted */
     WAL_MARK = 7,   /* the log's own: a position known synced (R16) */
 };

@@ -63,3 +63,8 @@ check_PROGRAMS += unit_inspect
 unit_inspect_SOURCES = tests/unit/test_inspect.c
 unit_inspect_LDADD = $(ENGINE_UNIT)
 TESTS += unit_inspect
+check_PROGRAMS += unit_replica_damage
+unit_replica_damage_SOURCES = tests/unit/test_replica_damage.c \
+    tests/unit/replica_rig.c tests/unit/replica_rig.h
+unit_replica_damage_LDADD = $(ENGINE_UNIT)
+TESTS += unit_replica_damage

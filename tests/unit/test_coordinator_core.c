@@ -642,6 +642,7 @@ START_TEST(r16_damaged_leaves_if_enough_others_are_whole)
     ASSERT_LEARNERS(1, "3");
     /* One more: it stays, for I would be below min_insync. */
     rig_follow(&r);
+    rig_report(&r, 2, 1)->flags &= (uint8_t)~REPORT_DAMAGED; /* rebuilt */
     rig_report(&r, 1, 1)->flags |= REPORT_DAMAGED;
     rig_run(&r, RIG_S);
     ASSERT_EPOCH(1, 2);
@@ -661,6 +662,53 @@ START_TEST(r16_damaged_primary_is_replaced)
     rig_beat(&r, 0);
     ASSERT_PRIMARY(1, 2);
     ASSERT_IN_SYNC(1, "2,3");
+}
+END_TEST
+
+/* Damaged in different places: one after the other is filled by the whole
+ * one, and I never falls below min_insync. */
+START_TEST(r16_two_damaged_are_rebuilt_in_turn)
+{
+    one_tablet();
+    rig_report(&r, 0, 1)->flags |= REPORT_DAMAGED;
+    rig_report(&r, 1, 1)->flags |= REPORT_DAMAGED;
+    rig_beat(&r, 1);
+    rig_beat(&r, 0);
+    ASSERT_PRIMARY(1, 3);
+    rig_follow(&r);
+    rig_run(&r, RIG_S);
+    ASSERT_IN_SYNC(1, "1,3");
+    ASSERT_LEARNERS(1, "2");
+    rig_report(&r, 1, 1)->flags &= (uint8_t)~REPORT_DAMAGED; /* rebuilt */
+    rig_follow(&r);
+    rig_run(&r, RIG_S);
+    ASSERT_IN_SYNC(1, "1,3");
+    ck_assert_int_eq(rig_change(&r, 2, 1, CHANGE_ADD, rig_replica(&r, 1)),
+                     ST_OK);
+    rig_run(&r, RIG_S);
+    ASSERT_IN_SYNC(1, "2,3");
+    ASSERT_LEARNERS(1, "1");
+}
+END_TEST
+
+/* It begins anew only when it enters an epoch, so it gets one, one time. */
+START_TEST(r16_a_damaged_learner_gets_an_epoch)
+{
+    one_tablet();
+    rig_report(&r, 2, 1)->flags |= REPORT_DAMAGED;
+    rig_beat(&r, 2);
+    ASSERT_LEARNERS(1, "3");
+    rig_run(&r, RIG_S);
+    ASSERT_EPOCH(1, 2); /* not before it entered that one */
+    rig_follow(&r);
+    rig_report(&r, 2, 1)->flags &= (uint8_t)~REPORT_DAMAGED;
+    rig_run(&r, RIG_S);
+    ASSERT_EPOCH(1, 2);
+    rig_report(&r, 2, 1)->flags |= REPORT_DAMAGED;
+    rig_run(&r, RIG_S);
+    ASSERT_EPOCH(1, 3);
+    ASSERT_IN_SYNC(1, "1,2");
+    ASSERT_LEARNERS(1, "3");
 }
 END_TEST
 
@@ -719,6 +767,8 @@ static void add_second(Suite *s)
     tcase_add_test(t, r21_no_wait_where_one_kept_running);
     tcase_add_test(t, r16_damaged_leaves_if_enough_others_are_whole);
     tcase_add_test(t, r16_damaged_primary_is_replaced);
+    tcase_add_test(t, r16_two_damaged_are_rebuilt_in_turn);
+    tcase_add_test(t, r16_a_damaged_learner_gets_an_epoch);
     suite_add_tcase(s, t);
 }
 

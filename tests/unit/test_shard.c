@@ -2,6 +2,7 @@
  * When a shard's log lets go of what (R16): one shard on a simulated disk, its
  * replicas secondaries of a primary that is played by hand.
  */
+#include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
 #include "tests/sim/sim_env.h"
 
@@ -84,17 +85,19 @@ static struct replica primary(void)
     return (struct replica){PRIMARY, {{PRIMARY}}};
 }
 
-/* Tablet ID follows in this epoch. */
-static struct tablet *follow(uint32_t id)
+/* Tablet ID enters this epoch, as a member of I or as a learner. */
+static struct tablet *enter(uint32_t id, bool member)
 {
-    struct replica members[] = {b.s->host.self, primary()};
+    struct replica members[] = {primary(), b.s->host.self};
     struct tablet_config c = {.tablet = id,
                               .hash_last = UINT64_MAX,
                               .epoch = b.epoch,
                               .primary = primary(),
                               .primary_incarnation = {1, PRIMARY},
                               .in_sync = members,
-                              .in_sync_count = 2};
+                              .in_sync_count = member ? 2 : 1,
+                              .learners = &members[1],
+                              .learners_count = member ? 0 : 1};
     struct tablet *t = shard_tablet(b.s, id);
     if (t == NULL) {
         t = shard_add_tablet(b.s, id, state_new());
@@ -104,8 +107,14 @@ static struct tablet *follow(uint32_t id)
     struct event e = {.kind = EVENT_CONFIG, .u.config = &c};
     shard_step(b.s, t, &e);
     world_run_for(b.w, 50 * SIM_MS);
-    ck_assert_int_eq(replica_role_of(t->core), REPLICA_SECONDARY);
+    ck_assert_int_eq(replica_role_of(t->core),
+                     member ? REPLICA_SECONDARY : REPLICA_LEARNER);
     return t;
+}
+
+static struct tablet *follow(uint32_t id)
+{
+    return enter(id, true);
 }
 
 static void tell(struct tablet *t, struct wire_msg *m)
@@ -238,6 +247,34 @@ START_TEST(damage_outlives_restarts)
 }
 END_TEST
 
+/* Condemned while it runs: noted, and the checkpoint that has the same state
+ * is void once the replica begins anew. */
+START_TEST(a_condemned_one_is_not_saved_by_a_restart)
+{
+    struct tablet *t = follow(1);
+    prepare(t, 5);
+    commit(t);
+    checkpoint_begin_take(b.s, t, state_snapshot(replica_state(t->core)));
+    world_run_for(b.w, 1000 * SIM_MS);
+    ck_assert_uint_eq(t->checkpoint.seq, 5);
+    shard_condemn(b.s, t, "a test");
+    struct storage_stats st;
+    shard_stats(b.s, &st);
+    ck_assert_uint_eq(st.condemned, 1);
+    ck_assert_uint_eq(st.damaged, 1);
+    bench_close();
+    bench_open();
+    ck_assert(damaged(1));
+    (void)enter(1, false);
+    ck_assert(!damaged(1));
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(
+        state_applied(replica_state(shard_tablet(b.s, 1)->core)).seq, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shard");
@@ -248,6 +285,7 @@ int main(void)
     tcase_add_test(c, a_tablet_idle_since_the_start_does_not_keep_the_log);
     tcase_add_test(c, much_data_much_log);
     tcase_add_test(c, damage_outlives_restarts);
+    tcase_add_test(c, a_condemned_one_is_not_saved_by_a_restart);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
