@@ -14,7 +14,7 @@ struct env_uv;
 
 #define ENV_UV_LOCK_NAME "lock"
 
-enum disk_kind { DISK_WRITE, DISK_PUBLISH, DISK_REMOVE };
+enum disk_kind { DISK_WRITE, DISK_FETCH, DISK_PUBLISH, DISK_REMOVE };
 
 struct disk_op {
     uv_work_t work;
@@ -23,9 +23,14 @@ struct disk_op {
     enum disk_kind kind;
     enum status status;
     uint64_t asked; /* grows with each operation */
-    /* DISK_WRITE */
+    /* DISK_WRITE, DISK_FETCH */
     struct env_file *f;
     uint64_t offset;
+    /* DISK_FETCH */
+    uint8_t *out;
+    size_t len;
+    bool in_thread;
+    /* DISK_WRITE */
     struct slice data;
     bool sync, sync_failed;
     int64_t sync_us; /* that its fdatasync took */
@@ -44,6 +49,7 @@ struct env_file {
     bool sync_failed;   /* R18: nothing more is written */
     bool closing;       /* closed by its user, operations still under way */
     struct op_list ops; /* the first one is running */
+    uint32_t fetches;   /* under way, in no order */
     TAILQ_ENTRY(env_file) link;
 };
 
@@ -52,6 +58,9 @@ struct disk {
     TAILQ_HEAD(, env_file) files;
     struct op_list names; /* publish and remove, one after the other */
     bool names_busy;
+    struct op_list fetches; /* waiting for one of their threads */
+    uint32_t fetching;      /* in threads */
+    bool no_cached_reads;   /* the file system cannot read from memory alone */
     uint64_t asked;
     struct op_list done; /* run on the loop, to be told in its next turn */
     int64_t sync_us;     /* what an fdatasync takes: a moving mean */
@@ -84,6 +93,8 @@ enum status env_uv_file_sync_now(struct env_file *f);
 enum status env_uv_disk_left(struct env *e, uint64_t *out);
 void env_uv_file_write(struct env_file *f, uint64_t offset, struct slice data,
                        bool sync, struct env_io *io);
+void env_uv_file_fetch(struct env_file *f, uint64_t offset, void *out,
+                       size_t len, struct env_io *io);
 void env_uv_file_publish(struct env *e, const char *from, const char *to,
                          struct env_io *io);
 void env_uv_file_remove(struct env *e, const char *name, struct env_io *io);
@@ -93,6 +104,10 @@ bool env_uv_disk_turn(struct env_uv *u);
 bool env_uv_disk_pending(const struct env_uv *u);
 /* The env closes: there will be no more turns. */
 void env_uv_queue_fini(struct env_uv *u);
+static inline bool env_uv_file_busy(const struct env_file *f)
+{
+    return f->fetches > 0 || !TAILQ_EMPTY(&f->ops);
+}
 /* Gives F's memory and descriptors back. */
 void env_uv_file_free(struct env_file *f);
 /* Marks F: nothing more is written to it (R18). */

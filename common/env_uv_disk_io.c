@@ -163,6 +163,7 @@ enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
     d->dir_fd = d->lock_fd = -1;
     TAILQ_INIT(&d->files);
     TAILQ_INIT(&d->names);
+    TAILQ_INIT(&d->fetches);
     TAILQ_INIT(&d->done);
     d->sync_us = SYNC_US_UNKNOWN;
     if (data_dir == NULL) {

@@ -100,7 +100,7 @@ void env_uv_file_close(struct env_file *f)
 {
     assert(!f->closing);
     f->closing = true;
-    if (TAILQ_EMPTY(&f->ops)) {
+    if (!env_uv_file_busy(f)) {
         env_uv_file_free(f);
     }
 }

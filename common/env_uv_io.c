@@ -85,6 +85,7 @@ static const struct env_ops ops = {
     .file_write_now = env_uv_file_write_now,
     .file_sync_now = env_uv_file_sync_now,
     .file_write = env_uv_file_write,
+    .file_fetch = env_uv_file_fetch,
     .file_publish = env_uv_file_publish,
     .file_remove = env_uv_file_remove,
     .disk_free = env_uv_disk_left,

@@ -16,12 +16,19 @@
  * after one that was slow, many must be quick again. A disk that hangs at that
  * moment stops the loop, and with it the heartbeats, which would otherwise
  * stop for the age of the sync (R18); beacons have a loop of their own.
+ *
+ * Reads (file_fetch) have no order. What the page cache has is read on the
+ * loop at once; the rest goes to threads, to fewer than there are, so that
+ * reads of a slow disk never keep the log's syncs waiting for a thread.
  */
+#include <config.h> /* _GNU_SOURCE: preadv2 */
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/env_uv_impl.h"
@@ -32,6 +39,7 @@
 #define SLOW_US 5000
 #define DISTRUST 200
 #define MEAN_OF 8
+#define FETCHES_AT_ONCE 2 /* of libuv's four threads */
 
 /* ---- in a thread, or on the loop ---- */
 
@@ -60,6 +68,23 @@ static enum status run_publish(struct disk_op *op)
     return s == ST_OK ? env_uv_rename(dir, op->from, op->to) : s;
 }
 
+static enum status run_fetch(struct disk_op *op)
+{
+    size_t got = 0;
+    while (got < op->len) {
+        ssize_t n = pread(op->f->fd, op->out + got, op->len - got,
+                          (off_t)(op->offset + got));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n == 0 ? ST_CORRUPT : status_from_errno(errno);
+        }
+        got += (size_t)n;
+    }
+    return ST_OK;
+}
+
 static void perform(struct disk_op *op)
 {
     if (op->status != ST_OK) {
@@ -68,6 +93,9 @@ static void perform(struct disk_op *op)
     switch (op->kind) {
     case DISK_WRITE:
         op->status = run_write(op);
+        break;
+    case DISK_FETCH:
+        op->status = run_fetch(op);
         break;
     case DISK_PUBLISH:
         op->status = run_publish(op);
@@ -174,10 +202,36 @@ static void finish_write(struct disk_op *op)
     count_add(&op->u->counters.disk_writes, 1);
     count_add(&op->u->counters.disk_syncs, op->sync ? 1 : 0);
     count_add(&op->u->counters.disk_bytes, op->data.len);
-    if (f->closing && TAILQ_EMPTY(&f->ops)) {
+    if (f->closing && !env_uv_file_busy(f)) {
         env_uv_file_free(f);
     } else {
         start_file(f);
+    }
+}
+
+static void start_fetches(struct disk *d)
+{
+    struct disk_op *op;
+    while (d->fetching < FETCHES_AT_ONCE &&
+           (op = TAILQ_FIRST(&d->fetches)) != NULL) {
+        TAILQ_REMOVE(&d->fetches, op, link);
+        d->fetching++;
+        op->in_thread = true;
+        queue(op, on_work);
+    }
+}
+
+static void finish_fetch(struct disk_op *op)
+{
+    struct env_file *f = op->f;
+    struct disk *d = &op->u->disk;
+    f->fetches--;
+    if (f->closing && !env_uv_file_busy(f)) {
+        env_uv_file_free(f);
+    }
+    if (op->in_thread) {
+        d->fetching--;
+        start_fetches(d);
     }
 }
 
@@ -203,10 +257,17 @@ static void finish(struct disk_op *op)
     struct env_uv *u = op->u;
     struct env_io *io = op->io;
     enum status s = env_uv_disk_counted(u, op->status);
-    if (op->kind == DISK_WRITE) {
+    switch (op->kind) {
+    case DISK_WRITE:
         finish_write(op);
-    } else {
+        break;
+    case DISK_FETCH:
+        finish_fetch(op);
+        break;
+    case DISK_PUBLISH:
+    case DISK_REMOVE:
         finish_name(op);
+        break;
     }
     start_names(u);
     free(op->from);
@@ -288,6 +349,37 @@ void env_uv_file_write(struct env_file *f, uint64_t offset, struct slice data,
     TAILQ_INSERT_TAIL(&f->ops, op, link);
     if (idle) {
         start_file(f);
+    }
+}
+
+/* True if all of it was in the page cache. */
+static bool read_cached(struct disk_op *op)
+{
+    struct disk *d = &op->u->disk;
+    struct iovec v = {.iov_base = op->out, .iov_len = op->len};
+    if (op->status != ST_OK || d->no_cached_reads) {
+        return false;
+    }
+    ssize_t n = preadv2(op->f->fd, &v, 1, (off_t)op->offset, RWF_NOWAIT);
+    d->no_cached_reads = n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS);
+    return n >= 0 && (size_t)n == op->len;
+}
+
+void env_uv_file_fetch(struct env_file *f, uint64_t offset, void *out,
+                       size_t len, struct env_io *io)
+{
+    assert(!f->closing && offset <= INT64_MAX - len);
+    struct disk_op *op = op_new(f->u, DISK_FETCH, io);
+    op->f = f;
+    op->offset = offset;
+    op->out = out;
+    op->len = len;
+    f->fetches++;
+    if (read_cached(op)) {
+        TAILQ_INSERT_TAIL(&f->u->disk.done, op, done_link);
+    } else {
+        TAILQ_INSERT_TAIL(&f->u->disk.fetches, op, link);
+        start_fetches(&f->u->disk);
     }
 }
 

@@ -50,7 +50,8 @@ libstorage_a_SOURCES = \
     storage/wal_record.c \
     storage/wal_recover.c storage/wal_recover.h \
     storage/wal_room.c \
-    storage/wal_segment.c
+    storage/wal_segment.c storage/wal_segment.h \
+    storage/wal_value.c
 
 sbin_PROGRAMS += penn-storaged
 penn_storaged_SOURCES = storage/main.c

@@ -3,7 +3,8 @@
  * opened for reading, whatever is asked for, and what is to be written is
  * taken and dropped, as if a disk had said yes. So recovery itself can be run
  * on a directory without a byte of it changing. There is no network, and no
- * time passes: timers never fire, operations beside the loop never end.
+ * time passes: timers never fire, operations beside the loop never end, but for
+ * file_fetch(), which calls done() from within.
  */
 #ifndef STORAGE_READONLY_ENV_IO_H
 #define STORAGE_READONLY_ENV_IO_H

@@ -443,6 +443,7 @@ static void wal_free(struct wal *w)
     }
     buf_free(&w->spare_data);
     buf_free(&w->footer);
+    wal_reads_free(w);
     free(w->needs);
     free(w);
 }
@@ -474,6 +475,7 @@ void wal_close(struct wal *w)
     stop_idle(w);
     env_timer_stop(w->env, &w->stop);
     env_timer_stop(w->env, &w->maker.retry);
+    wal_reads_close(w);
     w->closed = true;
     if (w->ios == 0 || !env_disk_alive(w->env)) {
         wal_free(w);

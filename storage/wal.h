@@ -134,6 +134,19 @@ bool wal_needs(const struct wal *w, uint32_t tablet, uint64_t *position);
 enum status wal_read(struct wal *w, uint64_t position, struct wal_record *r,
                      struct buf *out) MUST_CHECK;
 
+/* Reads the LEN bytes of a value that stand at POSITION, the first being
+ * within a record's payload, into TO; LEN is at most WAL_PAYLOAD_MAX. IO as in
+ * env.h, with done and data set: done() comes on the loop, never from within,
+ * and not after wal_close(); TO is written right before, if ST_OK. What is not
+ * on disk yet comes from memory. ST_GONE: no segment has that position (any
+ * more); else a failure of the disk, ST_CORRUPT if the segment is lost. The
+ * bytes are as they are: the caller compares their digest. */
+void wal_value_read(struct wal *w, uint64_t position, uint32_t len, uint8_t *to,
+                    struct env_io *io);
+/* The same at once. Blocks: for start-up and inspecting. */
+enum status wal_value_read_now(struct wal *w, uint64_t position, uint32_t len,
+                               uint8_t *to) MUST_CHECK;
+
 /* Writes the last mark and syncs all; DONE comes on the loop, once. Nothing
  * may be appended after it. */
 void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx);
@@ -151,6 +164,7 @@ struct wal_stats {
     uint64_t groups, records, bytes, marks, segments_made, segments_reused;
     uint64_t payload; /* bytes of entries, of BYTES */
     uint64_t queued;  /* now: bytes not on disk */
+    uint64_t value_reads;
     struct metric_histogram group_records, group_bytes; /* of each group */
 };
 void wal_get_stats(const struct wal *w, struct wal_stats *out);

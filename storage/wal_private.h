@@ -3,6 +3,7 @@
  *   wal.c          design; appending, groups, marks, stopping
  *   wal_need.c     which tablet needs the log from where on
  *   wal_read.c     reading a record back
+ *   wal_value.c    reading a value back
  *   wal_record.c   one record's bytes
  *   wal_segment.c  segment files: headers, spare ones, making, reusing
  *   wal_room.c     what may be appended while the disk is short
@@ -13,14 +14,16 @@
 #ifndef STORAGE_WAL_PRIVATE_H
 #define STORAGE_WAL_PRIVATE_H
 
+#include <sys/queue.h>
+
 #include "storage/wal.h"
+#include "storage/wal_segment.h"
 
 #define WAL_FORMAT 1u
 #define WAL_BLOCK 4096u /* header at a segment's start, copy at its end */
 #define WAL_SEAL 8      /* a segment's last record: go on in the next */
 #define WAL_MARK_AFTER_US (20 * 1000)
 #define WAL_QUEUE_MAX MIB(64) /* appended and waiting for the disk */
-#define WAL_FILE_MAX 64       /* a file's name, folder included */
 #define WAL_SPARE_MIN 1       /* free segments: always made ready ... */
 #define WAL_SPARE_MAX 4       /* ... and more are given back */
 
@@ -51,74 +54,6 @@ bool wal_record_decode(struct slice bytes, const uint64_t key[2],
 bool wal_record_head(struct slice bytes, const uint64_t key[2],
                      uint64_t position, uint64_t *size);
 
-/* ---- segments ---- */
-
-struct wal_header {
-    struct id128 cluster, store;
-    uint32_t node, shard;
-    uint64_t sequence; /* dense, from 1 */
-    uint64_t base;     /* position of its first byte */
-    uint64_t size;     /* of the file */
-    uint64_t begin;    /* oldest position needed when it was begun */
-    uint64_t counter;
-};
-
-struct wal_segment {
-    uint32_t slot;     /* number in the file's name */
-    uint64_t sequence; /* free ones: of their former life; 0: none */
-    uint64_t base;
-    uint64_t size;
-    struct env_file *file; /* NULL: waits for one, or is lost */
-    bool unfit;            /* damaged: never used again */
-    uint64_t until;        /* spare: usable once this is durably not needed */
-};
-
-struct wal_segments {
-    struct wal_segment *at; /* ascending sequence */
-    size_t count, cap;
-};
-
-/* Makes a spare segment out of sight of the loop. */
-struct wal_maker {
-    bool busy;
-    bool no_space;         /* the disk was full when it last tried ... */
-    bool rests;            /* ... and it waits before it tries again */
-    struct env_file *file; /* temporary one */
-    uint64_t done;         /* bytes of zeros written */
-    uint8_t *zeros;
-    uint32_t slot;
-    struct env_io io;
-    struct env_timer retry;
-};
-
-void wal_header_encode(struct buf *out, const struct wal_header *h);
-/* ST_OK; ST_CORRUPT: no header; ST_VERSION: a newer format. */
-enum status wal_header_decode(struct slice block,
-                              struct wal_header *out) MUST_CHECK;
-
-void wal_segments_add(struct wal_segments *s, const struct wal_segment *x);
-void wal_segments_erase(struct wal_segments *s, size_t at);
-/* Where appending goes on. */
-struct wal_segment *wal_tail(struct wal *w);
-void wal_file_name(const struct wal *w, uint32_t slot, char out[WAL_FILE_MAX]);
-/* Header of S as it would be written now. */
-void wal_segment_header(const struct wal *w, const struct wal_segment *s,
-                        struct wal_header *out);
-/* True if the tail has no file yet. */
-bool wal_waits(struct wal *w);
-/* True if SPARE may be written: its former contents are durably not needed. */
-bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare);
-/* Gives S a file if there is a free one. */
-bool wal_segment_bind(struct wal *w, struct wal_segment *s);
-/* Moves live segments that nobody needs to the free ones. */
-void wal_segments_free_old(struct wal *w);
-/* Sees to it that there are spare ones, and not too many. */
-void wal_segments_tend(struct wal *w);
-/* Makes a segment file at once, durably; for start-up. */
-enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
-                                 struct err *err) MUST_CHECK;
-void wal_segments_close(struct wal *w);
-
 /* ---- wal_room.c ---- */
 
 /* Bytes that records may take in a segment, beside its seal. */
@@ -137,6 +72,24 @@ enum status wal_begin_now(struct wal *w, struct err *err) MUST_CHECK;
 /* Brings it up to date if a spare segment waits for it, or the log rests. */
 void wal_begin_tend(struct wal *w);
 void wal_begin_close(struct wal *w);
+
+/* ---- wal_value.c ---- */
+
+struct wal_value_read;
+TAILQ_HEAD(wal_value_reads, wal_value_read);
+
+struct wal_reads {
+    struct wal_value_reads under_way; /* on the disk */
+    struct wal_value_reads answers;   /* to be told by TIMER */
+    struct env_timer timer;
+    bool armed;
+};
+
+void wal_reads_init(struct wal *w);
+/* Nobody is told any more. */
+void wal_reads_close(struct wal *w);
+/* Frees what is under way, and never ends. */
+void wal_reads_free(struct wal *w);
 
 /* ---- the log ---- */
 
@@ -198,6 +151,8 @@ struct wal {
     struct buf footer;                      /* being written */
     struct env_io footer_io;
     bool footer_busy;
+
+    struct wal_reads reads;
 
     struct wal_need *needs; /* sorted by tablet */
     size_t needs_count, needs_cap;

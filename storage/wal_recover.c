@@ -454,6 +454,7 @@ wal_open(struct env *env, const struct wal_options *options,
     assert(n >= 0 && (size_t)n < sizeof(w->folder));
     w->o.folder = w->folder;
     w->next_slot = 1;
+    wal_reads_init(w);
     enum status s = recover(&v);
     free(v.found);
     free(v.chain);

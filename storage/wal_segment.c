@@ -186,7 +186,7 @@ bool wal_waits(struct wal *w)
 
 bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare)
 {
-    return spare->until <= w->begin_durable;
+    return spare->until <= w->begin_durable && spare->reads == 0;
 }
 
 bool wal_segment_bind(struct wal *w, struct wal_segment *s)

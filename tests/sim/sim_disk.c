@@ -613,6 +613,16 @@ void sim_disk_fail_sync(struct sim_host *h, uint32_t n)
     h->disk->fail_sync_in = n;
 }
 
+void sim_disk_slow_fetch(struct sim_host *h, int64_t extra_us)
+{
+    h->disk->slow_fetch_us = extra_us;
+}
+
+void sim_disk_fail_fetch(struct sim_host *h, uint32_t n)
+{
+    h->disk->fail_fetch_in = n;
+}
+
 void sim_disk_fail_write(struct sim_host *h, uint32_t n)
 {
     h->disk->fail_write_in = n;

@@ -21,6 +21,10 @@ void sim_disk_hang(struct sim_host *h, bool hung);
 void sim_disk_fail_sync(struct sim_host *h, uint32_t n);
 /* The N-th write from now on fails with ST_IO after part of it is done. */
 void sim_disk_fail_write(struct sim_host *h, uint32_t n);
+/* Each file_fetch takes EXTRA_US longer. */
+void sim_disk_slow_fetch(struct sim_host *h, int64_t extra_us);
+/* The N-th file_fetch from now on fails with ST_IO. */
+void sim_disk_fail_fetch(struct sim_host *h, uint32_t n);
 /* The disk holds at most BYTES; 0: no limit. */
 void sim_disk_limit(struct sim_host *h, uint64_t bytes);
 uint64_t sim_disk_used(const struct sim_host *h);

@@ -18,12 +18,15 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum op_kind { OP_WRITE, OP_PUBLISH, OP_REMOVE };
+enum op_kind { OP_WRITE, OP_FETCH, OP_PUBLISH, OP_REMOVE };
 
 struct sim_op {
     struct sim_event ev;
     struct sim_env *env;
-    struct env_file *file; /* OP_WRITE */
+    struct env_file *file;      /* OP_WRITE */
+    struct env_file *from_file; /* OP_FETCH: into OUT */
+    uint8_t *out;
+    size_t len;
     enum op_kind kind;
     struct env_io *io;
     uint64_t offset;
@@ -224,7 +227,7 @@ static void file_free(struct env_file *f)
 static bool file_busy(const struct env_file *f)
 {
     const struct sim_op *op = f->env->ops;
-    while (op != NULL && op->file != f) {
+    while (op != NULL && op->file != f && op->from_file != f) {
         op = op->next;
     }
     return op != NULL;
@@ -425,7 +428,10 @@ static void op_start(struct sim_op *op)
     struct sim_env *s = op->env;
     struct sim_rng *r = &s->w->rng;
     int64_t t = sim_rng_range(r, 20, 120) + (int64_t)(op->data.len / 500);
-    if (op->sync || op->kind != OP_WRITE) {
+    if (op->kind == OP_FETCH) {
+        t += s->host->disk->slow_fetch_us;
+        t += sim_rng_chance(r, 100000) ? sim_rng_range(r, 0, 20 * SIM_MS) : 0;
+    } else if (op->sync || op->kind != OP_WRITE) {
         t += sim_rng_range(r, 50, 1500) + s->host->disk->slow_us;
         if (sim_rng_chance(r, 2000)) {
             t += sim_rng_range(r, 10 * SIM_MS, 80 * SIM_MS);
@@ -462,6 +468,14 @@ static enum status op_perform(struct sim_op *op)
             status = prim_write(h, op->file->ino, op->offset, op->data);
         }
         return status == ST_OK && op->sync ? file_sync(op->file) : status;
+    case OP_FETCH:
+        if (count_down(&h->disk->fail_fetch_in)) {
+            return ST_IO;
+        }
+        return inode_read(op->from_file->ino, op->offset, op->out, op->len,
+                          false) == op->len
+                   ? ST_OK
+                   : ST_CORRUPT;
     case OP_PUBLISH:
         return publish(h, op->from, op->to);
     case OP_REMOVE:
@@ -507,7 +521,7 @@ static void op_due(struct sim_event *ev)
     }
     struct env_io *io = op->io;
     enum status status = op->status;
-    struct env_file *f = op->file;
+    struct env_file *f = op->file != NULL ? op->file : op->from_file;
     op_free(op);
     if (f != NULL && f->closing && !file_busy(f)) {
         file_free(f);
@@ -547,6 +561,22 @@ void disk_file_write(struct env_file *f, uint64_t offset, struct slice data,
     if (first) {
         op_start(op);
     }
+}
+
+void disk_file_fetch(struct env_file *f, uint64_t offset, void *out, size_t len,
+                     struct env_io *io)
+{
+    struct sim_env *s = f->env;
+    if (s->process->dead) {
+        return;
+    }
+    struct sim_op *op = op_new(s, OP_FETCH, io);
+    op->from_file = f;
+    op->offset = offset;
+    op->out = out;
+    op->len = len;
+    memset(out, 0xa5, len); /* who looks too early shall not find the bytes */
+    op_start(op);
 }
 
 void disk_file_publish(struct env *e, const char *from, const char *to,

@@ -225,6 +225,7 @@ static const struct env_ops sim_ops = {
     .file_write_now = disk_file_write_now,
     .file_sync_now = disk_file_sync_now,
     .file_write = disk_file_write,
+    .file_fetch = disk_file_fetch,
     .file_publish = disk_file_publish,
     .file_remove = disk_file_remove,
     .disk_free = disk_space_free,

@@ -50,8 +50,8 @@ struct sim_disk {
     struct name_change *changes;
     char *folders[SIM_FOLDERS];
     size_t folder_count;
-    int64_t slow_us;
-    uint32_t fail_sync_in, fail_write_in;
+    int64_t slow_us, slow_fetch_us;
+    uint32_t fail_sync_in, fail_write_in, fail_fetch_in;
     uint64_t limit;
     bool hung;
     struct sim_op *held; /* due, but the disk hangs */

@@ -198,6 +198,8 @@ enum status disk_file_write_now(struct env_file *f, uint64_t offset,
 enum status disk_file_sync_now(struct env_file *f);
 void disk_file_write(struct env_file *f, uint64_t offset, struct slice data,
                      bool sync, struct env_io *io);
+void disk_file_fetch(struct env_file *f, uint64_t offset, void *out, size_t len,
+                     struct env_io *io);
 void disk_file_publish(struct env *e, const char *from, const char *to,
                        struct env_io *io);
 void disk_file_remove(struct env *e, const char *name, struct env_io *io);

@@ -208,6 +208,57 @@ START_TEST(reads)
 }
 END_TEST
 
+/* What the page cache has is read at once, the rest by threads; either is told
+ * from the loop. */
+START_TEST(fetches)
+{
+    static uint8_t data[300000], got[40][5000];
+    struct env_file *f = file("a", ENV_CREATE);
+    for (size_t i = 0; i < sizeof(data); i++) {
+        data[i] = (uint8_t)(i * 2654435761u >> 24);
+    }
+    ck_assert_int_eq(
+        env->ops->file_write_now(f, 0, slice_make(data, sizeof(data))), ST_OK);
+    if (_i == 1) {
+        char path[100];
+        snprintf(path, sizeof(path), "%s/a", dir);
+        int fd = open(path, O_RDONLY);
+        ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+        ck_assert_int_eq(close(fd), 0);
+    }
+    for (int i = 0; i < 40; i++) {
+        uint64_t at = i < 38 ? (uint64_t)i * 7001 : sizeof(data) - 4999;
+        done.in_call = true;
+        env->ops->file_fetch(f, at, got[i], i == 39 ? 4999 : 5000, op(i));
+        done.in_call = false;
+    }
+    env->ops->file_close(f); /* that ends none of them */
+    run_until(40);
+    for (unsigned i = 0; i < 40; i++) {
+        int n = done.order[i];
+        ck_assert_int_eq(done.status[i], n == 38 ? ST_CORRUPT : ST_OK);
+        if (n < 38) {
+            ck_assert_mem_eq(got[n], data + n * 7001, 5000);
+        }
+    }
+    ck_assert_mem_eq(got[39], data + sizeof(data) - 4999, 4999);
+}
+END_TEST
+
+/* The env may close over them. */
+START_TEST(close_with_fetches)
+{
+    static uint8_t got[20][8192];
+    struct env_file *f = file("a", ENV_CREATE);
+    ck_assert_int_eq(env->ops->file_allocate(f, 20 * 8192), ST_OK);
+    for (int i = 0; i < 20; i++) {
+        env->ops->file_fetch(f, (uint64_t)i * 8192, got[i], 8192, op(i));
+    }
+    close_env();
+    ck_assert_uint_eq(done.count, 20);
+}
+END_TEST
+
 /* Each write covers the one before: the last must win. */
 START_TEST(writes_in_order)
 {
@@ -634,6 +685,8 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, open_flags);
     tcase_add_loop_test(t, reads, 0, 2);
+    tcase_add_loop_test(t, fetches, 0, 2);
+    tcase_add_test(t, close_with_fetches);
     tcase_add_test(t, writes_in_order);
     tcase_add_test(t, quick_disk);
     tcase_add_test(t, quick_in_order);

@@ -696,6 +696,50 @@ START_TEST(test_full_slow_hung)
 }
 END_TEST
 
+/* Reads beside the loop: late, unordered, and failing where that is wanted;
+ * until then there is nothing to see. */
+START_TEST(test_fetch)
+{
+    struct world *w = world_new(11);
+    struct sim_host *h = sim_host_new(w, "a");
+    struct env *e = sim_env_new(h, NULL);
+    struct env_file *f = open_file(e, "log");
+    struct io_wait a, b, c, d;
+    char one[4] = "", two[4] = "", three[5] = "", four[4] = "";
+    io_wait_init(&a);
+    io_wait_init(&b);
+    io_wait_init(&c);
+    io_wait_init(&d);
+    ck_assert_int_eq(e->ops->file_write_now(f, 0, slice_of("onetwo")), ST_OK);
+    sim_disk_fail_fetch(h, 3);
+    e->ops->file_fetch(f, 0, one, 3, &a.io);
+    e->ops->file_fetch(f, 3, two, 3, &b.io);
+    ck_assert_int_ne(one[0], 'o');
+    world_run_for(w, SIM_S);
+    ck_assert_int_eq(a.done + b.done, 2);
+    ck_assert_int_eq(a.status, ST_OK);
+    ck_assert_int_eq(b.status, ST_OK);
+    ck_assert_str_eq(one, "one");
+    ck_assert_str_eq(two, "two");
+    io_wait_init(&a);
+    e->ops->file_fetch(f, 0, four, 3, &d.io);
+    world_run_for(w, SIM_S);
+    ck_assert_int_eq(d.status, ST_IO);
+    sim_disk_hang(h, true);
+    e->ops->file_fetch(f, 0, one, 3, &a.io);
+    world_run_for(w, SIM_S);
+    ck_assert_int_eq(a.done, 0);
+    sim_disk_hang(h, false);
+    e->ops->file_fetch(f, 3, three, 4, &c.io);
+    e->ops->file_close(f); /* the reads go on */
+    world_run_for(w, SIM_S);
+    ck_assert_int_eq(a.status, ST_OK);
+    ck_assert_int_eq(c.done, 1);
+    ck_assert_int_eq(c.status, ST_CORRUPT);
+    world_free(w);
+}
+END_TEST
+
 START_TEST(test_images_and_damage)
 {
     struct world *w = world_new(11);
@@ -851,6 +895,7 @@ int main(void)
     tcase_add_test(t, test_names);
     tcase_add_test(t, test_failed_sync);
     tcase_add_test(t, test_full_slow_hung);
+    tcase_add_test(t, test_fetch);
     tcase_add_test(t, test_images_and_damage);
     tcase_add_loop_test(t, test_deterministic, 0, 10);
     suite_add_tcase(s, t);

@@ -1,0 +1,79 @@
+/*
+ * The log's segments: files, and what each is at present. For the files of
+ * the log alone (wal_private.h).
+ */
+#ifndef STORAGE_WAL_SEGMENT_H
+#define STORAGE_WAL_SEGMENT_H
+
+#include "storage/wal.h"
+
+#define WAL_FILE_MAX 64 /* a file's name, folder included */
+
+struct wal_header {
+    struct id128 cluster, store;
+    uint32_t node, shard;
+    uint64_t sequence; /* dense, from 1 */
+    uint64_t base;     /* position of its first byte */
+    uint64_t size;     /* of the file */
+    uint64_t begin;    /* oldest position needed when it was begun */
+    uint64_t counter;
+};
+
+struct wal_segment {
+    uint32_t slot;     /* number in the file's name */
+    uint64_t sequence; /* free ones: of their former life; 0: none */
+    uint64_t base;
+    uint64_t size;
+    struct env_file *file; /* NULL: waits for one, or is lost */
+    bool unfit;            /* damaged: never used again */
+    uint64_t until;        /* spare: usable once this is durably not needed */
+    uint32_t reads;        /* under way (wal_value.c): not written meanwhile */
+};
+
+struct wal_segments {
+    struct wal_segment *at; /* ascending sequence */
+    size_t count, cap;
+};
+
+/* Makes a spare segment out of sight of the loop. */
+struct wal_maker {
+    bool busy;
+    bool no_space;         /* the disk was full when it last tried ... */
+    bool rests;            /* ... and it waits before it tries again */
+    struct env_file *file; /* temporary one */
+    uint64_t done;         /* bytes of zeros written */
+    uint8_t *zeros;
+    uint32_t slot;
+    struct env_io io;
+    struct env_timer retry;
+};
+
+void wal_header_encode(struct buf *out, const struct wal_header *h);
+/* ST_OK; ST_CORRUPT: no header; ST_VERSION: a newer format. */
+enum status wal_header_decode(struct slice block,
+                              struct wal_header *out) MUST_CHECK;
+
+void wal_segments_add(struct wal_segments *s, const struct wal_segment *x);
+void wal_segments_erase(struct wal_segments *s, size_t at);
+/* Where appending goes on. */
+struct wal_segment *wal_tail(struct wal *w);
+void wal_file_name(const struct wal *w, uint32_t slot, char out[WAL_FILE_MAX]);
+/* Header of S as it would be written now. */
+void wal_segment_header(const struct wal *w, const struct wal_segment *s,
+                        struct wal_header *out);
+/* True if the tail has no file yet. */
+bool wal_waits(struct wal *w);
+/* True if SPARE may be written: its former contents are durably not needed. */
+bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare);
+/* Gives S a file if there is a free one. */
+bool wal_segment_bind(struct wal *w, struct wal_segment *s);
+/* Moves live segments that nobody needs to the free ones. */
+void wal_segments_free_old(struct wal *w);
+/* Sees to it that there are spare ones, and not too many. */
+void wal_segments_tend(struct wal *w);
+/* Makes a segment file at once, durably; for start-up. */
+enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
+                                 struct err *err) MUST_CHECK;
+void wal_segments_close(struct wal *w);
+
+#endif
