@@ -6,12 +6,14 @@
  *           config, store id, cluster id, name of the last entry (epoch, seq),
  *           u64 random, config, u64 checksum of all that
  *   blocks: u32 kind, u32 length, u64 checksum, contents
- *           CELLS    u32 count, that many REC(cell) in tree order
+ *           CELLS    u32 count, that many in tree order: u8 tag, REC(cell);
+ *                    where the tag is not 0 its value is a place (place.c)
  *           CLIENTS  the client table
  *           END      u64 cells, digest; the last block
  *
  * A block's checksum also covers its place and the head's random number, so
- * that blocks swapped within a file or between files do not pass. A file
+ * that blocks swapped within a file or between files do not pass. (Format 2,
+ * which is still read, has no tags, and all values in it.) A file
  * without its END block is not whole; none is ever seen under its final name,
  * because it is synced before it is renamed (file_publish).
  *
@@ -136,21 +138,34 @@ static void remember(struct buf *b, struct slice s)
     buf_put_slice(b, s);
 }
 
+static void encode_cell(struct buf *out, const struct cell *cell,
+                        const struct place *place)
+{
+    struct cell c = *cell;
+    uint8_t room[PLACE_MAX];
+    buf_put_u8(out, place->tag);
+    if (place->tag != VALUE_INLINE) {
+        c.value = place_encode(place, room);
+    }
+    wire_encode_cell(out, &c);
+}
+
 static void encode_cells(struct checkpoint_writer *w)
 {
     struct arena a = {0};
     struct msg_tablet_page page = {0};
+    struct place *places = NULL;
     struct msg_scan_tablet ask = {
         .has_after = w->has_after,
         .after_partition = buf_slice(&w->after_partition),
         .after_row = buf_slice(&w->after_row),
         .after_column = buf_slice(&w->after_column),
     };
-    state_snapshot_page(w->snapshot, &ask, &a, &page);
+    state_snapshot_page(w->snapshot, &ask, &a, &page, &places);
     size_t at = begin_block(w);
     buf_put_u32(&w->out, page.cells_count);
     for (uint32_t i = 0; i < page.cells_count; i++) {
-        wire_encode_cell(&w->out, &page.cells[i]);
+        encode_cell(&w->out, &page.cells[i], &places[i]);
     }
     finish_block(w, CHECKPOINT_CELLS, at);
     w->cells += page.cells_count;

@@ -16,6 +16,7 @@ struct reader {
     struct env_file *file;
     const char *path;
     uint64_t offset, seed;
+    uint32_t format;
     struct buf bytes;
     struct err *err;
 };
@@ -80,12 +81,31 @@ static bool flipped_format(struct reader *r)
         read_exactly(r, all + 8) != ST_OK) {
         return false;
     }
-    uint8_t *format = r->bytes.data + 8;
-    for (size_t i = 0; i < 4; i++) {
-        format[i] = (uint8_t)(CHECKPOINT_FORMAT >> (8 * i));
-    }
     c = cursor_of(slice_make(r->bytes.data + all, 8));
-    return cursor_u64(&c) == XXH3_64bits(r->bytes.data, all);
+    uint64_t sum = cursor_u64(&c);
+    bool ours = false;
+    for (uint32_t f = CHECKPOINT_FORMAT_OLDEST; f <= CHECKPOINT_FORMAT; f++) {
+        for (size_t i = 0; i < 4; i++) {
+            r->bytes.data[8 + i] = (uint8_t)(f >> (8 * i));
+        }
+        ours = ours || sum == XXH3_64bits(r->bytes.data, all);
+    }
+    return ours;
+}
+
+static enum status check_format(struct reader *r)
+{
+    if (r->format >= CHECKPOINT_FORMAT_OLDEST &&
+        r->format <= CHECKPOINT_FORMAT) {
+        return ST_OK;
+    }
+    if (flipped_format(r)) {
+        return corrupt(r, "bad head");
+    }
+    return err_set(r->err, ST_VERSION,
+                   "%s: has format %" PRIu32 ", this version reads %u to %u",
+                   r->path, r->format, CHECKPOINT_FORMAT_OLDEST,
+                   CHECKPOINT_FORMAT);
 }
 
 static enum status read_head(struct reader *r, const struct checkpoint_ids *ids,
@@ -100,14 +120,10 @@ static enum status read_head(struct reader *r, const struct checkpoint_ids *ids,
     if (!slice_equal(cursor_bytes(&c, 8), slice_of(CHECKPOINT_MAGIC))) {
         return corrupt(r, "is no checkpoint");
     }
-    uint32_t format = cursor_u32(&c);
-    if (format != CHECKPOINT_FORMAT && !flipped_format(r)) {
-        return err_set(r->err, ST_VERSION,
-                       "%s: has format %" PRIu32 ", this version reads %u",
-                       r->path, format, CHECKPOINT_FORMAT);
-    }
-    if (format != CHECKPOINT_FORMAT) {
-        return corrupt(r, "bad head");
+    r->format = cursor_u32(&c);
+    s = check_format(r);
+    if (s != ST_OK) {
+        return s;
     }
     s = check_ids(r, &c, ids, &config_len);
     if (s != ST_OK) {
@@ -155,6 +171,22 @@ static enum status read_block(struct reader *r, uint32_t *kind)
     return s;
 }
 
+static enum status load_cell(const struct reader *r, struct cursor *c,
+                             struct arena *a, struct state *state)
+{
+    struct cell cell;
+    struct place place = {.tag = VALUE_INLINE};
+    if (r->format > 2) {
+        place.tag = cursor_u8(c);
+    }
+    wire_decode_cell(c, a, &cell);
+    enum status s = c->bad ? ST_CORRUPT : ST_OK;
+    if (s == ST_OK && place.tag != VALUE_INLINE) {
+        s = place_decode(place.tag, cell.value, &place);
+    }
+    return s == ST_OK ? state_load_cell(state, &cell, &place) : s;
+}
+
 static enum status load_cells(struct reader *r, struct state *state,
                               uint64_t *cells)
 {
@@ -163,9 +195,7 @@ static enum status load_cells(struct reader *r, struct state *state,
     uint32_t count = cursor_u32(&c);
     enum status s = ST_OK;
     for (uint32_t i = 0; i < count && s == ST_OK; i++) {
-        struct cell cell;
-        wire_decode_cell(&c, &a, &cell);
-        s = c.bad ? ST_CORRUPT : state_load_cell(state, &cell);
+        s = load_cell(r, &c, &a, state);
     }
     arena_free(&a);
     *cells += count;

@@ -8,8 +8,10 @@
 #include "storage/checkpoint.h"
 
 #define CHECKPOINT_MAGIC "PENNCKPT"
-#define CHECKPOINT_FORMAT 2u /* 1 had another digest of clients */
-#define CHECKPOINT_HEAD 80   /* before the config: magic .. random */
+/* 1 had another digest of clients; 2 had all values in it. */
+#define CHECKPOINT_FORMAT 3u
+#define CHECKPOINT_FORMAT_OLDEST 2u /* that is read */
+#define CHECKPOINT_HEAD 80          /* before the config: magic .. random */
 #define CHECKPOINT_BLOCK_HEAD 16
 /* A page with the largest cell behind it, or the largest client table. */
 #define CHECKPOINT_BLOCK_MAX MIB(64)

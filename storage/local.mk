@@ -36,6 +36,7 @@ libstorage_a_SOURCES = \
     storage/state_apply.c \
     storage/state_check.c \
     storage/state_clients.c \
+    storage/state_places.c \
     storage/state_scan.c \
     storage/store.c storage/store.h \
     storage/tree.c storage/tree.h storage/tree_private.h \

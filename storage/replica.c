@@ -286,7 +286,8 @@ void replica_apply_committed(struct replica_core *r, int64_t now_us,
             state_forget_requests(r->state);
         }
 #endif
-        state_apply(r->state, e->name, slice_make(e->payload, e->len), &result);
+        state_apply(r->state, e->name, slice_make(e->payload, e->len), 0,
+                    &result);
         lead_on_applied(r, seq, &result, fx);
     }
     if (now_us != 0 && r->committed > r->logged_commit &&

@@ -85,7 +85,8 @@ static void send_page(struct client *c, uint64_t id,
     struct arena a = {0};
     struct buf clients = {0};
     struct msg_tablet_page page = {0};
-    state_snapshot_page(snapshot, ask, &a, &page);
+    struct place *places;
+    state_snapshot_page(snapshot, ask, &a, &page, &places);
     page.snapshot = pin;
     page.name = state_snapshot_name(snapshot);
     if (pin != 0 && !page.more) {
@@ -227,7 +228,7 @@ static enum status load_page(struct fetch *f,
         const struct cell *c = &page->cells[i];
         f->shard->figures.catchup_received +=
             c->partition.len + c->row.len + c->column.len + c->value.len;
-        st = state_load_cell(f->state, c);
+        st = state_load_cell(f->state, c, NULL);
     }
     if (st == ST_OK && !page->more) {
         st = state_load_clients(f->state, page->clients, f->name.seq);

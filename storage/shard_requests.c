@@ -149,7 +149,9 @@ static void encode_get(const struct state *state, const struct wire_msg *m,
 {
     const struct msg_get *g = &m->u.get;
     struct msg_value v = {0};
-    v.found = state_get(state, g->partition, g->row, g->column, &v.value);
+    struct cell_value found = {.bytes = {NULL, 0}};
+    v.found = state_get(state, g->partition, g->row, g->column, &found);
+    v.value = found.bytes;
     wire_put_value(out, m->request, &v);
 }
 
@@ -158,7 +160,8 @@ static void encode_scan(const struct state *state, const struct wire_msg *m,
 {
     struct arena a = {0};
     struct msg_cells cells = {0};
-    state_scan(state, &m->u.scan, &a, &cells);
+    struct place *places;
+    state_scan(state, &m->u.scan, &a, &cells, &places);
     wire_put_cells(out, m->request, &cells);
     arena_free(&a);
 }
@@ -169,7 +172,9 @@ static bool encode_watch(const struct state *state, const struct wire_msg *m,
 {
     const struct msg_watch *w = &m->u.watch;
     struct msg_changed v = {0};
-    v.found = state_get(state, w->partition, w->row, w->column, &v.value);
+    struct cell_value found = {.bytes = {NULL, 0}};
+    v.found = state_get(state, w->partition, w->row, w->column, &found);
+    v.value = found.bytes;
     v.changed =
         v.found != w->seen || (v.found && !slice_equal(v.value, w->value));
     if (!v.changed && !over) {

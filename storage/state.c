@@ -1,7 +1,7 @@
 /*
  * The state of one tablet: life, reading, counting, snapshots, loading.
  * What entries do is in state_apply.c, the client table (R23) in
- * state_clients.c, pages in state_scan.c.
+ * state_clients.c, pages in state_scan.c, places in state_places.c.
  *
  * Cells are a copy-on-write tree with a running digest: so a snapshot of them
  * is a reference, and undoing a batch that fails half-way is taking a reference
@@ -29,13 +29,19 @@ static struct sum sum_subtract(struct sum a, struct sum b)
 }
 
 /* Digest of the key plus that of the value, which the key seeds: so values
- * that change places show. */
-static struct sum pair_digest(struct slice key, struct slice value)
+ * that change places show. It is the same wherever the value is. */
+static struct sum pair_digest(struct slice key, const struct cell_value *v)
 {
-    XXH128_hash_t k = XXH3_128bits(key.data, key.len);
-    XXH128_hash_t v = XXH3_128bits_withSeed(value.data, value.len, k.low64);
+    XXH128_hash_t k = XXH3_128bits(key.data, key.len), h;
+    if (v->place.tag == VALUE_INLINE) {
+        h = XXH3_128bits_withSeed(v->bytes.data, v->bytes.len, k.low64);
+    } else {
+        struct cursor c = cursor_of(slice_make(v->place.digest.b, 16));
+        h.low64 = cursor_u64(&c);
+        h.high64 = cursor_u64(&c);
+    }
     return sum_add((struct sum){k.low64, k.high64},
-                   (struct sum){v.low64, v.high64});
+                   (struct sum){h.low64, h.high64});
 }
 
 void cells_init(struct cells *c)
@@ -53,7 +59,36 @@ struct cells cells_clone(const struct cells *c)
 {
     struct cells copy = *c;
     copy.tree = tree_clone(c->tree);
+    copy.on_place = NULL;
+    copy.journal = NULL;
     return copy;
+}
+
+static void tell(struct cells *c, const struct place *p, int delta)
+{
+    struct place_journal *j = c->journal;
+    if (c->on_place == NULL || p->tag == VALUE_INLINE) {
+        return;
+    }
+    if (j != NULL) {
+        if (j->count == j->cap) {
+            j->cap = j->cap == 0 ? 16 : 2 * j->cap;
+            j->told = xrealloc(j->told, j->cap * sizeof(j->told[0]));
+        }
+        j->told[j->count++] = (struct place_told){*p, delta};
+    }
+    c->on_place(c->on_place_ctx, p, delta);
+}
+
+/* From the newest on: a place ceases after its successor began, so while this
+ * goes back each lives again before the other ceases. */
+static void tell_back(struct cells *c)
+{
+    struct place_journal *j = c->journal;
+    c->journal = NULL;
+    for (size_t i = j == NULL ? 0 : j->count; i-- > 0;) {
+        tell(c, &j->told[i].place, -j->told[i].delta);
+    }
 }
 
 void cells_take(struct cells *c, struct cells *from)
@@ -61,62 +96,109 @@ void cells_take(struct cells *c, struct cells *from)
     tree_take(c->tree, from->tree);
     c->digest = from->digest;
     c->bytes = from->bytes;
+    c->placed = from->placed;
     from->tree = NULL;
+    tell_back(c);
 }
 
-bool cells_get(const struct cells *c, struct slice key, struct slice *out)
+struct cell_value cells_value(const struct tree_value *tv)
 {
-    struct tree_value v;
-    if (!tree_get(c->tree, key, &v)) {
+    struct cell_value v = {.bytes = tv->bytes};
+    if (tv->tag != VALUE_INLINE) {
+        v.bytes = slice_make(NULL, 0);
+        enum status s = place_decode(tv->tag, tv->bytes, &v.place);
+        assert(s == ST_OK); /* we put it there */
+    }
+    return v;
+}
+
+static size_t value_len(const struct cell_value *v)
+{
+    return v->place.tag == VALUE_INLINE ? v->bytes.len : v->place.len;
+}
+
+bool cells_get(const struct cells *c, struct slice key, struct cell_value *out)
+{
+    struct tree_value tv;
+    if (!tree_get(c->tree, key, &tv)) {
         return false;
     }
-    *out = v.bytes;
+    *out = cells_value(&tv);
     return true;
 }
 
-/* Takes a pair out of the digest and the sum; the tree has it still. */
-static void cells_forget(struct cells *c, struct slice key, struct slice value)
+/* Takes a pair out of the digest and the sums; the tree has it still. */
+static void cells_forget(struct cells *c, struct slice key,
+                         const struct cell_value *v)
 {
-    c->digest = sum_subtract(c->digest, pair_digest(key, value));
-    c->bytes -= key.len + value.len;
+    c->digest = sum_subtract(c->digest, pair_digest(key, v));
+    c->bytes -= key.len + value_len(v);
+    c->placed -= v->place.tag == VALUE_INLINE ? 0 : v->place.len;
 }
 
-static struct tree_value cells_add(struct cells *c, struct slice key,
-                                   struct slice value)
+static void cells_add(struct cells *c, struct slice key,
+                      const struct cell_value *v)
 {
-    c->digest = sum_add(c->digest, pair_digest(key, value));
-    c->bytes += key.len + value.len;
-    return (struct tree_value){value, VALUE_INLINE};
+    c->digest = sum_add(c->digest, pair_digest(key, v));
+    c->bytes += key.len + value_len(v);
+    c->placed += v->place.tag == VALUE_INLINE ? 0 : v->place.len;
 }
 
-void cells_put(struct cells *c, struct slice key, struct slice value)
+/* V as the tree has it; a place is encoded in ROOM. */
+static struct tree_value to_tree(const struct cell_value *v,
+                                 uint8_t room[PLACE_MAX])
 {
-    struct slice old;
-    if (cells_get(c, key, &old)) {
-        cells_forget(c, key, old);
+    if (v->place.tag == VALUE_INLINE) {
+        return (struct tree_value){v->bytes, VALUE_INLINE};
     }
-    struct tree_value v = cells_add(c, key, value);
-    tree_put(c->tree, key, &v);
+    return (struct tree_value){place_encode(&v->place, room), v->place.tag};
 }
 
-bool cells_append(struct cells *c, struct slice key, struct slice value)
+void cells_put(struct cells *c, struct slice key, const struct cell_value *v)
 {
-    struct tree_value v = {value, VALUE_INLINE};
-    if (!tree_append(c->tree, key, &v)) {
+    struct cell_value old = {.bytes = {NULL, 0}};
+    uint8_t room[PLACE_MAX];
+    if (cells_get(c, key, &old)) {
+        cells_forget(c, key, &old);
+    }
+    cells_add(c, key, v);
+    struct tree_value tv = to_tree(v, room);
+    tree_put(c->tree, key, &tv);
+    tell(c, &v->place, 1);
+    tell(c, &old.place, -1);
+}
+
+bool cells_append(struct cells *c, struct slice key, const struct cell_value *v)
+{
+    uint8_t room[PLACE_MAX];
+    struct tree_value tv = to_tree(v, room);
+    if (!tree_append(c->tree, key, &tv)) {
         return false;
     }
-    (void)cells_add(c, key, value);
+    cells_add(c, key, v);
+    tell(c, &v->place, 1);
     return true;
 }
 
 bool cells_remove(struct cells *c, struct slice key)
 {
-    struct slice old;
+    struct cell_value old;
     if (!cells_get(c, key, &old)) {
         return false;
     }
-    cells_forget(c, key, old);
-    return tree_remove(c->tree, key);
+    cells_forget(c, key, &old);
+    bool there = tree_remove(c->tree, key);
+    tell(c, &old.place, -1);
+    return there;
+}
+
+bool cell_value_is(const struct cell_value *v, struct slice key,
+                   struct slice value)
+{
+    if (v->place.tag == VALUE_INLINE) {
+        return slice_equal(v->bytes, value);
+    }
+    return place_verify(&v->place, key, value);
 }
 
 /* ---- life and reading ---- */
@@ -133,6 +215,7 @@ void state_free(struct state *s)
     if (s == NULL) {
         return;
     }
+    state_tell_all(s, -1);
     cells_fini(&s->cells);
     client_table_fini(&s->clients);
     free(s);
@@ -144,7 +227,7 @@ struct name state_applied(const struct state *s)
 }
 
 bool state_get(const struct state *s, struct slice partition, struct slice row,
-               struct slice column, struct slice *out)
+               struct slice column, struct cell_value *out)
 {
     struct key k;
     key_encode(&k, partition, row, column);
@@ -165,6 +248,7 @@ void state_count(const struct state *s, struct state_counts *out)
     *out = (struct state_counts){
         .cells = tree_count(s->cells.tree),
         .bytes = s->cells.bytes,
+        .placed = s->cells.placed,
         .memory = tree_memory(s->cells.tree) + s->clients.memory,
         .clients = s->clients.count,
         .clients_memory = s->clients.memory,
@@ -244,17 +328,21 @@ void state_snapshot_clients(const struct state_snapshot *p, struct buf *out)
 
 /* ---- loading ---- */
 
-enum status state_load_cell(struct state *s, const struct cell *cell)
+enum status state_load_cell(struct state *s, const struct cell *cell,
+                            const struct place *place)
 {
     struct key k;
+    struct cell_value v = cell_value_inline(cell->value);
+    if (place != NULL && place->tag != VALUE_INLINE) {
+        v = (struct cell_value){.place = *place};
+    }
     if (cell->partition.len > LIMIT_KEY_PART ||
         cell->row.len > LIMIT_KEY_PART || cell->column.len > LIMIT_KEY_PART ||
         cell->value.len > LIMIT_VALUE) {
         return ST_CORRUPT;
     }
     key_encode(&k, cell->partition, cell->row, cell->column);
-    return cells_append(&s->cells, key_slice(&k), cell->value) ? ST_OK
-                                                               : ST_CORRUPT;
+    return cells_append(&s->cells, key_slice(&k), &v) ? ST_OK : ST_CORRUPT;
 }
 
 void state_load_done(struct state *s, struct name applied)

@@ -25,7 +25,8 @@ struct change {
 
 /* A cell before it was changed. */
 struct note {
-    struct slice key, value;
+    struct slice key;
+    struct cell_value value;
     bool there;
 };
 
@@ -36,13 +37,16 @@ struct batch {
     struct state *s;
     const struct command *c;
     struct applied *out;
+    struct slice payload; /* C's values point into it ... */
+    uint64_t position;    /* ... and this is where it is; 0: nowhere */
     struct arena arena;
     struct change *changes; /* only if somebody watches */
     size_t changes_count, changes_cap;
     bool notes_kept;
     struct note *notes;
     size_t notes_count, notes_cap, notes_bytes;
-    struct cells after_notes; /* once notes are too many */
+    struct cells after_notes;  /* once notes are too many ... */
+    struct place_journal told; /* ... and what was told since */
 };
 
 void applied_set(struct applied *a, enum status status, uint16_t failed)
@@ -59,7 +63,7 @@ static bool condition_holds(const struct batch *r, const struct condition *k)
 {
     const struct cells *cells = &r->s->cells;
     struct key key;
-    struct slice v;
+    struct cell_value v;
     key_encode(&key, r->c->partition, k->row, k->column);
     if (k->kind == CONDITION_NONE_BELOW) {
         struct tree_iter it;
@@ -71,7 +75,8 @@ static bool condition_holds(const struct batch *r, const struct condition *k)
     if (k->kind == CONDITION_ABSENT) {
         return !there;
     }
-    return there && (k->kind == CONDITION_EXISTS || slice_equal(v, k->value));
+    return there && (k->kind == CONDITION_EXISTS ||
+                     cell_value_is(&v, key_slice(&key), k->value));
 }
 
 /* ---- mutations ---- */
@@ -89,28 +94,32 @@ static void note_change(struct batch *r, struct slice row, struct slice column)
     r->changes[r->changes_count++] = (struct change){row, column};
 }
 
+static struct slice copied(struct batch *r, struct slice s)
+{
+    return slice_make(arena_copy(&r->arena, s.data, s.len), s.len);
+}
+
 /* To be called before the cell KEY is changed. */
 static void note_cell(struct batch *r, struct slice key)
 {
-    struct slice v = {NULL, 0};
+    struct cell_value v = {.bytes = {NULL, 0}};
     if (!r->notes_kept || r->after_notes.tree != NULL) {
         return;
     }
     bool there = cells_get(&r->s->cells, key, &v);
-    r->notes_bytes += key.len + v.len;
+    r->notes_bytes += key.len + v.bytes.len;
     if (r->notes_bytes > NOTES_MAX) {
         r->after_notes = cells_clone(&r->s->cells);
+        r->s->cells.journal = &r->told;
         return;
     }
     if (r->notes_count == r->notes_cap) {
         r->notes_cap = r->notes_cap == 0 ? 16 : 2 * r->notes_cap;
         r->notes = xrealloc(r->notes, r->notes_cap * sizeof(r->notes[0]));
     }
-    r->notes[r->notes_count++] = (struct note){
-        .key = slice_make(arena_copy(&r->arena, key.data, key.len), key.len),
-        .value = slice_make(arena_copy(&r->arena, v.data, v.len), v.len),
-        .there = there,
-    };
+    v.bytes = copied(r, v.bytes);
+    r->notes[r->notes_count++] =
+        (struct note){.key = copied(r, key), .value = v, .there = there};
 }
 
 /* Makes the cells what they were before the batch. */
@@ -122,11 +131,29 @@ static void undo(struct batch *r)
     while (r->notes_count > 0) {
         const struct note *n = &r->notes[--r->notes_count];
         if (n->there) {
-            cells_put(&r->s->cells, n->key, n->value);
+            cells_put(&r->s->cells, n->key, &n->value);
         } else {
             (void)cells_remove(&r->s->cells, n->key);
         }
     }
+}
+
+/* Large ones stay where the log has them; not those that were put together
+ * here (MUTATION_SUFFIX), which stand nowhere as a whole. */
+static struct cell_value value_to_keep(const struct batch *r, struct slice key,
+                                       struct slice value)
+{
+    uintptr_t from = (uintptr_t)r->payload.data, at = (uintptr_t)value.data;
+    if (value.len <= LIMIT_VALUE_INLINE || r->position == 0 || at < from ||
+        at - from + value.len > r->payload.len) {
+        return cell_value_inline(value);
+    }
+    struct cell_value v = {.bytes = {NULL, 0}};
+    v.place.tag = VALUE_LOG;
+    v.place.position = r->position + (at - from);
+    v.place.len = (uint32_t)value.len;
+    v.place.digest = place_digest(key, value);
+    return v;
 }
 
 static void put_cell(struct batch *r, struct slice row, struct slice column,
@@ -135,7 +162,8 @@ static void put_cell(struct batch *r, struct slice row, struct slice column,
     struct key k;
     key_encode(&k, r->c->partition, row, column);
     note_cell(r, key_slice(&k));
-    cells_put(&r->s->cells, key_slice(&k), value);
+    struct cell_value v = value_to_keep(r, key_slice(&k), value);
+    cells_put(&r->s->cells, key_slice(&k), &v);
     note_change(r, row, column);
 }
 
@@ -188,14 +216,15 @@ static bool counter_get(const struct batch *r, struct slice row,
                         struct slice column, int64_t *out)
 {
     char text[24] = {0};
-    struct slice v;
+    struct cell_value found;
     struct key k;
     int used = 0;
     key_encode(&k, r->c->partition, row, column);
-    if (!cells_get(&r->s->cells, key_slice(&k), &v)) {
+    if (!cells_get(&r->s->cells, key_slice(&k), &found)) {
         *out = 0;
         return true;
     }
+    struct slice v = found.bytes; /* none where it is too large for memory */
     if (v.len == 0 || v.len > 20) {
         return false;
     }
@@ -250,7 +279,7 @@ static enum status run_add(struct batch *r, uint32_t i)
     const struct mutation *m = &r->c->mutations[i];
     int64_t value;
     struct key k;
-    struct slice old;
+    struct cell_value old;
     if (!counter_get(r, m->row, m->counter, &value) || value < 0) {
         return ST_INVALID;
     }
@@ -356,59 +385,62 @@ static void run_mutations(struct batch *r)
             return;
         }
     }
+    r->s->cells.journal = NULL;
     if (r->after_notes.tree != NULL) {
         cells_fini(&r->after_notes);
     }
 }
 
-static void run_batch(struct state *s, const struct command *c,
-                      struct applied *out)
+static void run_batch(struct batch *r)
 {
-    struct batch r = {.s = s, .c = c, .out = out};
+    struct state *s = r->s;
+    const struct command *c = r->c;
     for (uint32_t i = 0; i < c->conditions_count; i++) {
-        if (!condition_holds(&r, &c->conditions[i])) {
-            applied_set(out, ST_CONFLICT, (uint16_t)i);
+        if (!condition_holds(r, &c->conditions[i])) {
+            applied_set(r->out, ST_CONFLICT, (uint16_t)i);
             return;
         }
     }
-    run_mutations(&r);
-    for (size_t i = 0; i < r.changes_count; i++) {
-        s->on_change(s->on_change_ctx, c->partition, r.changes[i].row,
-                     r.changes[i].column);
+    run_mutations(r);
+    for (size_t i = 0; i < r->changes_count; i++) {
+        s->on_change(s->on_change_ctx, c->partition, r->changes[i].row,
+                     r->changes[i].column);
     }
-    free(r.changes);
-    free(r.notes);
-    arena_free(&r.arena);
+    free(r->changes);
+    free(r->notes);
+    free(r->told.told);
+    arena_free(&r->arena);
 }
 
-static void run_command(struct state *s, const struct command *c,
-                        struct applied *out)
+static void run_command(struct batch *r)
 {
+    struct state *s = r->s;
+    const struct command *c = r->c;
     uint64_t seq = s->applied.seq;
     switch ((enum command_kind)c->kind) {
     case COMMAND_NOTHING:
         return;
     case COMMAND_INTRODUCE:
         state_introduce(s, c->client, seq);
-        out->r.session = seq;
+        r->out->r.session = seq;
         return;
     case COMMAND_BATCH:
-        if (state_begin(s, c, seq, out)) {
-            run_batch(s, c, out);
-            state_keep_result(s, c, out);
+        if (state_begin(s, c, seq, r->out)) {
+            run_batch(r);
+            state_keep_result(s, c, r->out);
         }
         return;
     case COMMAND_SETTLE:
-        if (state_begin(s, c, seq, out)) {
-            applied_set(out, ST_VOID, 0);
-            state_keep_result(s, c, out);
+        if (state_begin(s, c, seq, r->out)) {
+            applied_set(r->out, ST_VOID, 0);
+            state_keep_result(s, c, r->out);
         }
         return;
     }
 }
 
 void state_apply(struct state *s, struct name name, struct slice payload,
-                 struct applied *out)
+                 uint64_t position, struct applied *out)
 {
     assert(name.seq == s->applied.seq + 1); /* I4 */
     assert(name.epoch >= s->applied.epoch); /* R13 */
@@ -426,7 +458,12 @@ void state_apply(struct state *s, struct name name, struct slice payload,
         checked = state_check_command(&c);
     }
     if (checked == ST_OK) {
-        run_command(s, &c, out);
+        struct batch r = {.s = s,
+                          .c = &c,
+                          .out = out,
+                          .payload = payload,
+                          .position = position};
+        run_command(&r);
     } else {
         applied_set(out, checked, 0);
     }

@@ -22,20 +22,44 @@ struct sum {
 struct cells {
     struct tree *tree;
     struct sum digest;
-    uint64_t bytes; /* of encoded keys and values */
+    uint64_t bytes;  /* of encoded keys and values */
+    uint64_t placed; /* of BYTES, those of values not in memory */
+    /* Told of each place that comes or goes; NULL: nobody. */
+    void (*on_place)(void *ctx, const struct place *p, int delta);
+    void *on_place_ctx;
+    struct place_journal *journal; /* NULL, or notes what ON_PLACE was told */
+};
+
+/* What was told, so that it can be taken back. */
+struct place_journal {
+    struct place_told {
+        struct place place;
+        int delta;
+    } * told;
+    size_t count, cap;
 };
 
 void cells_init(struct cells *c);
 void cells_fini(struct cells *c);
+/* Nobody is told of the clone's places. */
 struct cells cells_clone(const struct cells *c);
-/* Makes C what FROM is, and empties FROM. */
+/* Makes C what FROM is, and empties FROM. What C's journal has, or, where it
+ * has none, nothing, is told back. */
 void cells_take(struct cells *c, struct cells *from);
-bool cells_get(const struct cells *c, struct slice key, struct slice *out);
+bool cells_get(const struct cells *c, struct slice key, struct cell_value *out);
 /* KEY and VALUE do not point into C's memory (tree_put()). */
-void cells_put(struct cells *c, struct slice key, struct slice value);
+void cells_put(struct cells *c, struct slice key, const struct cell_value *v);
 /* As cells_put() of a KEY behind all others; false if it is not. */
-bool cells_append(struct cells *c, struct slice key, struct slice value);
+bool cells_append(struct cells *c, struct slice key,
+                  const struct cell_value *v);
 bool cells_remove(struct cells *c, struct slice key);
+/* What stands in the tree as TV. */
+struct cell_value cells_value(const struct tree_value *tv);
+/* A value in memory. */
+static inline struct cell_value cell_value_inline(struct slice bytes)
+{
+    return (struct cell_value){.bytes = bytes};
+}
 
 #ifdef PENN_BUGS
 #define FORGETS(s) ((s)->forgets)
@@ -77,6 +101,11 @@ void state_keep_result(struct state *s, const struct command *c,
 void state_introduce(struct state *s, struct id128 id, uint64_t seq);
 /* Appends the table in its order, least recently heard first; layout: there. */
 void state_encode_clients(const struct state *s, struct buf *out);
+
+/* ---- state_places.c ---- */
+
+/* Tells DELTA of each place that S has to who is told of them. */
+void state_tell_all(const struct state *s, int delta);
 
 /* ---- shared ---- */
 

@@ -18,6 +18,7 @@
 struct page {
     struct arena *arena;
     struct cell *cells;
+    struct place *places; /* of the same count */
     uint32_t count, cap, limit;
     size_t bytes;
 };
@@ -27,19 +28,33 @@ static bool page_full(const struct page *p)
     return p->count >= p->limit || p->bytes >= LIMIT_SCAN_PAGE;
 }
 
-static void page_add(struct page *p, const struct cell *c)
+static void page_grow(struct page *p)
+{
+    uint32_t cap = p->cap == 0 ? 16 : 4 * p->cap;
+    struct cell *cells = arena_alloc(p->arena, cap * sizeof(*cells));
+    struct place *places = arena_alloc(p->arena, cap * sizeof(*places));
+    if (p->count > 0) {
+        memcpy(cells, p->cells, p->count * sizeof(*cells));
+        memcpy(places, p->places, p->count * sizeof(*places));
+    }
+    p->cells = cells;
+    p->places = places;
+    p->cap = cap;
+}
+
+/* Adds a cell of KEY that has V. */
+static void page_add(struct page *p, const struct key_parts *key,
+                     const struct cell_value *v)
 {
     if (p->count == p->cap) {
-        uint32_t cap = p->cap == 0 ? 16 : 4 * p->cap;
-        struct cell *more = arena_alloc(p->arena, cap * sizeof(*more));
-        if (p->count > 0) {
-            memcpy(more, p->cells, p->count * sizeof(*more));
-        }
-        p->cells = more;
-        p->cap = cap;
+        page_grow(p);
     }
-    p->cells[p->count++] = *c;
-    p->bytes += c->partition.len + c->row.len + c->column.len + c->value.len;
+    p->cells[p->count] =
+        (struct cell){key->partition, key->row, key->column, v->bytes};
+    p->places[p->count] = v->place;
+    p->count++;
+    p->bytes += key->partition.len + key->row.len + key->column.len +
+                v->bytes.len + v->place.len;
 }
 
 static struct slice copied(struct arena *a, struct slice s)
@@ -161,7 +176,7 @@ static void walk_start(struct walk *w)
 }
 
 void state_scan(const struct state *s, const struct msg_scan *scan,
-                struct arena *a, struct msg_cells *out)
+                struct arena *a, struct msg_cells *out, struct place **places)
 {
     struct page page = {.arena = a, .limit = LIMIT_SCAN_CELLS};
     struct walk w = {.tree = s->cells.tree, .ask = scan};
@@ -171,13 +186,13 @@ void state_scan(const struct state *s, const struct msg_scan *scan,
     struct slice partition = copied(a, scan->partition);
     walk_start(&w);
     while (tree_valid(&w.it) && !page_full(&page)) {
-        struct cell c = {
-            .partition = partition,
-            .row = copied(a, w.at.row),
-            .column = copied(a, w.at.column),
-            .value = copied(a, tree_iter_value(&w.it).bytes),
-        };
-        page_add(&page, &c);
+        struct tree_value tv = tree_iter_value(&w.it);
+        struct cell_value v = cells_value(&tv);
+        struct key_parts k = {.partition = partition,
+                              .row = copied(a, w.at.row),
+                              .column = copied(a, w.at.column)};
+        v.bytes = copied(a, v.bytes);
+        page_add(&page, &k, &v);
         walk_step(&w);
         walk_settle(&w);
     }
@@ -186,6 +201,7 @@ void state_scan(const struct state *s, const struct msg_scan *scan,
         .cells = page.cells,
         .cells_count = page.count,
     };
+    *places = page.places;
     arena_free(&w.scratch);
 }
 
@@ -223,7 +239,7 @@ static void tablet_clients(const struct state_snapshot *p, size_t page_bytes,
 
 void state_snapshot_page(const struct state_snapshot *p,
                          const struct msg_scan_tablet *ask, struct arena *a,
-                         struct msg_tablet_page *out)
+                         struct msg_tablet_page *out, struct place **places)
 {
     struct page page = {.arena = a, .limit = LIMIT_SCAN_CELLS};
     struct tree_iter it;
@@ -232,11 +248,9 @@ void state_snapshot_page(const struct state_snapshot *p,
         struct key_parts k; /* the iterator's key goes with its next move */
         bool good = key_decode(copied(a, tree_iter_key(&it)), a, &k);
         assert(good);
-        struct cell c = {.partition = k.partition,
-                         .row = k.row,
-                         .column = k.column,
-                         .value = tree_iter_value(&it).bytes};
-        page_add(&page, &c);
+        struct tree_value tv = tree_iter_value(&it);
+        struct cell_value v = cells_value(&tv);
+        page_add(&page, &k, &v);
     }
     *out = (struct msg_tablet_page){
         .snapshot = ask->snapshot,
@@ -245,6 +259,7 @@ void state_snapshot_page(const struct state_snapshot *p,
         .cells = page.cells,
         .cells_count = page.count,
     };
+    *places = page.places;
     if (!out->more) {
         tablet_clients(p, page.bytes, a, out);
     }

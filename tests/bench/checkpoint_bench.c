@@ -126,7 +126,7 @@ static void introduce_clients(struct state *s)
         struct buf b = {0};
         memcpy(c.client.b, &i, sizeof(i));
         wire_encode_command(&b, &c);
-        state_apply(s, (struct name){1, i}, buf_slice(&b), &out);
+        state_apply(s, (struct name){1, i}, buf_slice(&b), 0, &out);
         buf_free(&b);
     }
 }
@@ -142,7 +142,7 @@ static void fill(struct bench *b)
         text_of(all[i].number, text);
         memcpy(value, text, b->value < KEY ? b->value : KEY);
         struct cell c = cell_of(b, text, value);
-        if (state_load_cell(b->state, &c) != ST_OK) {
+        if (state_load_cell(b->state, &c, NULL) != ST_OK) {
             fail("a cell was refused");
         }
     }
@@ -233,7 +233,7 @@ static void apply_it(struct bench *b)
         buf_clear(&p);
         wire_encode_command(&p, &c);
         state_apply(b->state, (struct name){1, CLIENTS + 1 + i}, buf_slice(&p),
-                    &out);
+                    0, &out);
         if (out.r.status != ST_OK) {
             fail("an entry failed");
         }

@@ -37,7 +37,7 @@ static enum status apply(struct kv *kv, const struct command *c,
     struct buf payload = {0};
     struct name name = {1, state_applied(kv->state).seq + 1};
     wire_encode_command(&payload, c);
-    state_apply(kv->state, name, buf_slice(&payload), out);
+    state_apply(kv->state, name, buf_slice(&payload), 0, out);
     buf_free(&payload);
     pthread_cond_broadcast(&kv->changed);
     return (enum status)out->r.status;
@@ -148,14 +148,14 @@ static enum status read_failure(const struct kv *kv)
 enum status kv_get(struct kv *kv, struct kv_key key, int timeout_ms,
                    struct buf *out)
 {
-    struct slice value;
+    struct cell_value value;
     enum status st = ST_NOT_FOUND;
     pthread_mutex_lock(&kv->lock);
     if (read_fails(kv, key.partition)) {
         st = read_failure(kv);
     } else if (state_get(kv->state, key.partition, key.row, key.column,
                          &value)) {
-        buf_put_slice(out, value);
+        buf_put_slice(out, value.bytes);
         st = ST_OK;
     }
     pthread_mutex_unlock(&kv->lock);
@@ -178,12 +178,13 @@ enum status kv_scan_page(struct kv *kv, const struct kv_scan *scan,
                          .after_column = scan->after_column,
                          .limit = scan->limit};
     struct msg_cells page = {0};
+    struct place *places;
     enum status st = ST_OK;
     pthread_mutex_lock(&kv->lock);
     if (read_fails(kv, scan->partition))
         st = read_failure(kv);
     else
-        state_scan(kv->state, &m, arena, &page);
+        state_scan(kv->state, &m, arena, &page, &places);
     pthread_mutex_unlock(&kv->lock);
     if (st == ST_OK) {
         *cells = page.cells;
@@ -198,7 +199,9 @@ static bool unchanged(struct kv *kv, struct kv_key key,
                       const struct slice *seen, bool *found,
                       struct slice *value)
 {
-    *found = state_get(kv->state, key.partition, key.row, key.column, value);
+    struct cell_value v = {.bytes = {NULL, 0}};
+    *found = state_get(kv->state, key.partition, key.row, key.column, &v);
+    *value = v.bytes;
     if (*found != (seen != NULL))
         return false;
     return !*found || slice_equal(*value, *seen);
@@ -223,7 +226,7 @@ enum status kv_watch(struct kv *kv, struct kv_key key, const struct slice *seen,
             st = ST_TIMEOUT;
     }
     if (st == ST_OK && *found)
-        buf_put_slice(out, value);
+        buf_put_slice(out, value.bytes);
     pthread_mutex_unlock(&kv->lock);
     return st;
 }
@@ -266,7 +269,7 @@ static void let_arrive(struct kv *kv)
     if (kv->late.len == 0)
         return;
     struct name name = {1, state_applied(kv->state).seq + 1};
-    state_apply(kv->state, name, buf_slice(&kv->late), &out);
+    state_apply(kv->state, name, buf_slice(&kv->late), 0, &out);
     buf_clear(&kv->late);
 }
 

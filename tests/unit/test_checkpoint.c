@@ -3,13 +3,14 @@
  * digest; damage at any byte is found; a crash or an error at any step leaves
  * the old one or the new one, whole.
  */
-#include "storage/checkpoint.h"
+#include "storage/checkpoint_private.h"
 #include "tests/sim/sim_env.h"
 
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define FOLDER "shard-00"
 
@@ -20,6 +21,7 @@ struct bench {
     struct state *s;
     struct checkpoint_writer *writer;
     struct checkpoint_ids ids;
+    uint64_t position; /* of the next entry in a log; 0: there is none */
     bool done;
     enum status status;
     char file[CHECKPOINT_NAME_MAX];
@@ -76,7 +78,8 @@ static void entries(struct bench *b, uint32_t count, size_t len)
                                  .mutations_count = 1};
         }
         wire_encode_command(&p, &c);
-        state_apply(b->s, name, buf_slice(&p), &out);
+        state_apply(b->s, name, buf_slice(&p), b->position, &out);
+        b->position += b->position == 0 ? 0 : p.len;
         ck_assert_uint_eq(out.r.status, ST_OK);
         buf_free(&p);
     }
@@ -420,6 +423,144 @@ START_TEST(errors)
 }
 END_TEST
 
+/* ---- values on disk ---- */
+
+struct seen {
+    struct place places[100];
+    size_t count;
+};
+
+static void see(void *ctx, struct slice key, const struct place *p)
+{
+    struct seen *s = ctx;
+    (void)key;
+    ck_assert_uint_lt(s->count, 100);
+    s->places[s->count++] = *p;
+}
+
+static struct seen places_of(const struct state *s)
+{
+    struct seen seen = {.count = 0};
+    struct state_walk *w = state_walk_new(s);
+    ck_assert(!state_walk_on(w, SIZE_MAX, see, &seen));
+    state_walk_free(w);
+    return seen;
+}
+
+START_TEST(places_come_back)
+{
+    struct bench *b = bench_new(9);
+    struct buf name = {0}, file = {0};
+    struct state *copy;
+    struct checkpoint_info info;
+    b->position = 12345;
+    entries(b, 40, 5000);
+    entries(b, 20, 20);
+    ck_assert_int_eq(write_one(b), ST_OK);
+    sim_disk_each(b->h, find_file, &name);
+    ck_assert(sim_disk_read(b->h, buf_cstr(&name), &file));
+    ck_assert_uint_lt(file.len, KIB(10)); /* not their bytes */
+    ck_assert_int_eq(load(b, &copy, &info), ST_OK);
+    same(b->s, copy);
+    struct seen had = places_of(b->s), has = places_of(copy);
+    ck_assert_uint_gt(had.count, 20);
+    ck_assert_uint_eq(had.count, has.count);
+    for (size_t i = 0; i < had.count; i++) {
+        ck_assert(place_equal(&had.places[i], &has.places[i]));
+    }
+    state_free(copy);
+    buf_free(&name);
+    buf_free(&file);
+    bench_free(b);
+}
+END_TEST
+
+/* A block of CELLS without tags, from one with them. */
+static void untag(struct slice contents, struct buf *out)
+{
+    struct arena a = {0};
+    struct cursor c = cursor_of(contents);
+    uint32_t count = cursor_u32(&c);
+    buf_put_u32(out, count);
+    for (; count > 0; count--) {
+        struct cell cell;
+        ck_assert_uint_eq(cursor_u8(&c), VALUE_INLINE);
+        wire_decode_cell(&c, &a, &cell);
+        wire_encode_cell(out, &cell);
+    }
+    ck_assert(!c.bad && cursor_left(&c) == 0);
+    arena_free(&a);
+}
+
+/* FILE, of format 3 and without places, as one of FORMAT. */
+static void as_format(struct slice file, uint32_t format, struct buf *out)
+{
+    struct cursor c = cursor_of(file);
+    struct buf block = {0};
+    uint32_t config = 0;
+    memcpy(&config, file.data + 20, 4);
+    (void)cursor_bytes(&c, 72);
+    uint64_t seed = cursor_u64(&c);
+    (void)cursor_bytes(&c, config + 8);
+    buf_put(out, file.data, CHECKPOINT_HEAD + config);
+    memcpy(out->data + 8, &format, 4);
+    buf_put_u64(out, XXH3_64bits(out->data, out->len));
+    while (cursor_left(&c) > 0) {
+        uint32_t kind = cursor_u32(&c), len = cursor_u32(&c);
+        (void)cursor_u64(&c);
+        struct slice contents = cursor_bytes(&c, len);
+        buf_clear(&block);
+        if (kind == CHECKPOINT_CELLS) {
+            untag(contents, &block);
+        } else {
+            buf_put_slice(&block, contents);
+        }
+        uint64_t sum = checkpoint_sum(kind, buf_slice(&block), out->len, seed);
+        buf_put_u32(out, kind);
+        buf_put_u32(out, (uint32_t)block.len);
+        buf_put_u64(out, sum);
+        buf_put_slice(out, buf_slice(&block));
+    }
+    ck_assert(!c.bad);
+    buf_free(&block);
+}
+
+static const struct {
+    uint32_t format;
+    enum status expected;
+} formats[] = {{1, ST_VERSION}, {2, ST_OK}, {4, ST_VERSION}};
+
+START_TEST(other_formats)
+{
+    struct bench *b = bench_new(10);
+    struct buf name = {0}, file = {0}, other = {0};
+    struct state *copy;
+    struct checkpoint_info info;
+    entries(b, 60, 3000);
+    ck_assert_int_eq(write_one(b), ST_OK);
+    sim_disk_each(b->h, find_file, &name);
+    ck_assert(sim_disk_read(b->h, buf_cstr(&name), &file));
+    as_format(buf_slice(&file), formats[_i].format, &other);
+    sim_disk_write(b->h, buf_cstr(&name), buf_slice(&other));
+    enum status s = load(b, &copy, &info);
+    ck_assert_msg(s == formats[_i].expected, "%s", why.text);
+    if (s == ST_OK) { /* and what is written next is of today's */
+        same(b->s, copy);
+        state_free(b->s);
+        b->s = copy;
+        entries(b, 1, 3000);
+        ck_assert_int_eq(write_one(b), ST_OK);
+        ck_assert_int_eq(load(b, &copy, &info), ST_OK);
+        same(b->s, copy);
+        state_free(copy);
+    }
+    buf_free(&name);
+    buf_free(&file);
+    buf_free(&other);
+    bench_free(b);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("checkpoint");
@@ -433,6 +574,9 @@ int main(void)
     tcase_add_test(c, foreign);
     tcase_add_loop_test(c, crash_at_each_step, 0, 2);
     tcase_add_loop_test(c, errors, 0, 3);
+    tcase_add_test(c, places_come_back);
+    tcase_add_loop_test(c, other_formats, 0,
+                        sizeof(formats) / sizeof(formats[0]));
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -90,7 +90,7 @@ static void answer_error(struct fake_conn *c, uint64_t request,
 static void apply(struct exact *x, struct slice payload, struct applied *out)
 {
     struct name name = {.epoch = x->epoch, .seq = ++x->seq};
-    state_apply(x->state, name, payload, out);
+    state_apply(x->state, name, payload, 0, out);
 }
 
 static void pop(struct exact *x)
@@ -408,12 +408,13 @@ static void build(struct exact *x, uint64_t seed)
 
 static int64_t cell(struct exact *x, const char *column)
 {
-    struct slice v;
+    struct cell_value found;
     char text[32];
     if (!state_get(x->state, slice_of("p"), slice_of("r"), slice_of(column),
-                   &v)) {
+                   &found)) {
         return 0;
     }
+    struct slice v = found.bytes;
     assert(v.len < sizeof(text));
     memcpy(text, v.data, v.len);
     text[v.len] = '\0';

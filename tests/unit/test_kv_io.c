@@ -108,7 +108,7 @@ static void on_command(struct server *s, struct env_conn *c,
     }
     wire_encode_command(&payload, &m->u.command.command);
     struct name name = {1, ++s->seq};
-    state_apply(s->state, name, buf_slice(&payload), &out);
+    state_apply(s->state, name, buf_slice(&payload), 0, &out);
     buf_free(&payload);
     struct msg_result r = {.result = out.r};
     wire_put_result(&b, m->request, &r);
@@ -120,8 +120,10 @@ static void on_get(struct server *s, struct env_conn *c,
 {
     struct buf b = {0};
     struct msg_value v = {0};
+    struct cell_value found = {.bytes = {NULL, 0}};
     const struct msg_get *g = &m->u.get;
-    v.found = state_get(s->state, g->partition, g->row, g->column, &v.value);
+    v.found = state_get(s->state, g->partition, g->row, g->column, &found);
+    v.value = found.bytes;
     wire_put_value(&b, m->request, &v);
     reply(s->envs[1], c, &b);
 }
@@ -132,7 +134,8 @@ static void on_scan(struct server *s, struct env_conn *c,
     struct buf b = {0};
     struct arena a = {0};
     struct msg_cells cells = {0};
-    state_scan(s->state, &m->u.scan, &a, &cells);
+    struct place *places;
+    state_scan(s->state, &m->u.scan, &a, &cells, &places);
     wire_put_cells(&b, m->request, &cells);
     arena_free(&a);
     reply(s->envs[1], c, &b);

@@ -212,7 +212,7 @@ START_TEST(much_data_much_log)
         struct cell cell = {.partition = slice_of("p"),
                             .row = slice_of(row),
                             .value = slice_make(value, sizeof(value))};
-        ck_assert_int_eq(state_load_cell(state, &cell), ST_OK);
+        ck_assert_int_eq(state_load_cell(state, &cell, NULL), ST_OK);
     }
     (void)shard_add_tablet(b.s, 1, state);
     struct tablet *t = follow(2);

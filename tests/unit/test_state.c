@@ -32,7 +32,7 @@ static enum status apply_to(struct state *s, const struct command *c,
     struct buf b = {0};
     struct name name = {3, state_applied(s).seq + 1};
     wire_encode_command(&b, c);
-    state_apply(s, name, buf_slice(&b), out);
+    state_apply(s, name, buf_slice(&b), 0, out);
     buf_free(&b);
     return (enum status)out->r.status;
 }
@@ -107,11 +107,12 @@ static void setup(struct fixture *f)
 static const char *get(struct state *s, const char *row, const char *column)
 {
     static char text[64];
-    struct slice v;
+    struct cell_value v;
     if (!state_get(s, slice_of("p"), slice_of(row), slice_of(column), &v)) {
         return "-";
     }
-    snprintf(text, sizeof(text), "%.*s", (int)v.len, (const char *)v.data);
+    snprintf(text, sizeof(text), "%.*s", (int)v.bytes.len,
+             (const char *)v.bytes.data);
     return text;
 }
 
@@ -489,7 +490,7 @@ START_TEST(malformed)
         ck_assert_int_eq(state_check_command(&f.c), want);
         ck_assert_int_eq(apply_to(f.s, &f.c, &out), want);
         struct name name = {3, state_applied(f.s).seq + 1};
-        state_apply(f.s, name, slice_of("rubbish"), &out);
+        state_apply(f.s, name, slice_of("rubbish"), 0, &out);
         ck_assert_uint_eq(out.r.status, ST_INVALID);
     }
     struct id128 after = state_digest(f.s);
@@ -594,7 +595,8 @@ static void scan_same(struct state *s, const struct known *known, size_t count,
     struct arena a = {0};
     for (;;) {
         struct msg_cells out;
-        state_scan(s, &q, &a, &out);
+        struct place *places;
+        state_scan(s, &q, &a, &out, &places);
         for (uint32_t i = 0; i < out.cells_count; i++, at++) {
             const struct known *k;
             do {
@@ -633,7 +635,7 @@ START_TEST(scanning)
         struct known k;
         struct slice row = part(i * 131 % PARTS, k.row);
         struct slice column = part(i * 57 % PARTS, k.column);
-        struct slice v;
+        struct cell_value v;
         k.row_len = row.len;
         k.column_len = column.len;
         if (state_get(f.s, slice_of("p"), row, column, &v)) {
@@ -697,9 +699,11 @@ static struct state *copy_of(const struct state_snapshot *p)
     struct msg_scan_tablet ask = {0};
     for (;;) {
         struct msg_tablet_page page;
-        state_snapshot_page(p, &ask, &a, &page);
+        struct place *places;
+        state_snapshot_page(p, &ask, &a, &page, &places);
         for (uint32_t i = 0; i < page.cells_count; i++) {
-            ck_assert_int_eq(state_load_cell(s, &page.cells[i]), ST_OK);
+            ck_assert_int_eq(state_load_cell(s, &page.cells[i], &places[i]),
+                             ST_OK);
             ask.has_after = 1;
             ask.after_partition = page.cells[i].partition;
             ask.after_row = page.cells[i].row;
@@ -716,7 +720,7 @@ static struct state *copy_of(const struct state_snapshot *p)
     if (ask.has_after) {
         struct cell again = {ask.after_partition, ask.after_row,
                              ask.after_column, slice_of("")};
-        ck_assert_int_eq(state_load_cell(s, &again), ST_CORRUPT);
+        ck_assert_int_eq(state_load_cell(s, &again, NULL), ST_CORRUPT);
     }
     arena_free(&a);
     return s;
@@ -737,8 +741,9 @@ static void same_cells(const struct state_snapshot *p,
     struct arena a = {0};
     ck_assert_uint_eq(state_snapshot_cells(p), state_snapshot_cells(q));
     while (x.more) {
-        state_snapshot_page(p, &ask, &a, &x);
-        state_snapshot_page(q, &ask, &a, &y);
+        struct place *of_x, *of_y;
+        state_snapshot_page(p, &ask, &a, &x, &of_x);
+        state_snapshot_page(q, &ask, &a, &y, &of_y);
         ck_assert_uint_eq(x.cells_count, y.cells_count);
         for (uint32_t i = 0; i < x.cells_count; i++) {
             const struct cell *c = &x.cells[i];
@@ -871,15 +876,16 @@ START_TEST(large_pages)
     struct state_snapshot *p = state_snapshot(f.s);
     struct arena a = {0};
     struct msg_tablet_page page;
+    struct place *places;
     struct msg_scan_tablet ask = {0};
-    state_snapshot_page(p, &ask, &a, &page);
+    state_snapshot_page(p, &ask, &a, &page, &places);
     ck_assert_uint_eq(page.cells_count, 4);
     ck_assert(page.more);
     struct state *copy = copy_of(p);
     ck_assert(same_digest(copy, f.s));
     struct msg_scan q = {.partition = slice_of("p")};
     struct msg_cells out;
-    state_scan(f.s, &q, &a, &out);
+    state_scan(f.s, &q, &a, &out, &places);
     ck_assert_uint_eq(out.cells_count, 4);
     ck_assert(out.more);
     arena_free(&a);
