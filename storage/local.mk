@@ -2,6 +2,13 @@ noinst_LIBRARIES += libstorage.a
 libstorage_a_SOURCES = \
     storage/beacon.c storage/beacon.h \
     storage/beacon_table.c storage/beacon_table.h \
+    storage/blobs.c storage/blobs.h storage/blobs_private.h \
+    storage/blobs_collect.c \
+    storage/blobs_file.c \
+    storage/blobs_index.c \
+    storage/blobs_read.c \
+    storage/blobs_recover.c \
+    storage/blobs_write.c \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.c storage/checkpoint.h \
     storage/checkpoint_load.c storage/checkpoint_private.h \
