@@ -141,13 +141,13 @@ enum status blobs_read(struct blobs *b, const struct blob_ref *ref,
 /* ---- figures ---- */
 
 struct blobs_stats {
-    uint64_t written, bytes;      /* blobs and their bytes, since the start */
+    uint64_t written, bytes; /* blobs and their bytes, since the start */
     uint64_t read, read_bytes;
     uint64_t syncs;
-    uint64_t moved, moved_bytes;  /* by the collection */
-    uint64_t freed_bytes;         /* of files removed */
-    uint64_t orphans;             /* blobs nobody referred to in time */
-    uint64_t damaged;             /* found by reading */
+    uint64_t moved, moved_bytes; /* by the collection */
+    uint64_t freed_bytes;        /* of files removed */
+    uint64_t orphans;            /* blobs nobody referred to in time */
+    uint64_t damaged;            /* found by reading */
     uint64_t blobs, files, live_bytes, dead_bytes, open; /* now */
 };
 void blobs_get_stats(const struct blobs *b, struct blobs_stats *out);

@@ -20,8 +20,8 @@ static struct blob_file *choose(const struct blobs *b)
     struct blob_file *f, *best = NULL;
     TAILQ_FOREACH(f, &b->files, link)
     {
-        if (worth_it(f) && (best == NULL ||
-                            f->end - f->live > best->end - best->live)) {
+        if (worth_it(f) &&
+            (best == NULL || f->end - f->live > best->end - best->live)) {
             best = f;
         }
     }

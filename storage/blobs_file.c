@@ -130,8 +130,8 @@ enum status blob_header_check(const struct blobs *b, uint64_t sequence,
     if (c.bad || memcmp(magic.data, header_magic, sizeof(header_magic)) != 0) {
         return ST_NOT_FOUND;
     }
-    if (check != XXH3_64bits_withSeed(block.data, 40,
-                                      seed_at(b, sequence, 0))) {
+    if (check !=
+        XXH3_64bits_withSeed(block.data, 40, seed_at(b, sequence, 0))) {
         bool foreign = !id128_equal(store, b->o.store) && number == sequence;
         return foreign ? ST_CORRUPT : ST_NOT_FOUND;
     }
@@ -185,8 +185,8 @@ bool blob_footer_place(const struct blobs *b, uint64_t sequence, uint64_t size,
     (void)cursor_u64(&c);
     uint64_t check = cursor_u64(&c);
     if (magic != INDEX_MAGIC || start % BLOB_ALIGN != 0 || start > size ||
-        check != XXH3_64bits_withSeed(t, TRAILER - 8,
-                                      seed_at(b, sequence, start)) ||
+        check !=
+            XXH3_64bits_withSeed(t, TRAILER - 8, seed_at(b, sequence, start)) ||
         start + aligned((uint64_t)count * BLOB_INDEX_ENTRY + TRAILER) != size) {
         return false;
     }
@@ -376,8 +376,7 @@ void blob_file_tend(struct blob_file *f)
     }
     if (f->full && !f->sealed && f->open == 0 && !f->syncing) {
         seal(f);
-    } else if (f->sealed && f->live == 0 && f->readers == 0 &&
-               b->victim != f) {
+    } else if (f->sealed && f->live == 0 && f->readers == 0 && b->victim != f) {
         remove_file(f);
     }
 }

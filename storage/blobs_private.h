@@ -85,9 +85,9 @@ struct blobs {
     struct blobs_options o;
     char folder[BLOB_NAME_MAX / 2];
     struct blob **buckets;
-    size_t bucket_count; /* a power of two */
-    size_t count;        /* of entries */
-    struct blob_list loose; /* by birth */
+    size_t bucket_count;         /* a power of two */
+    size_t count;                /* of entries */
+    struct blob_list loose;      /* by birth */
     struct blob_file_list files; /* by sequence */
     struct blob_file *active;    /* NULL: none yet */
     uint64_t next_sequence;
@@ -174,8 +174,8 @@ void blob_footer_encode(const struct blob_file *f, struct buf *out);
  * last block, says so. */
 bool blob_footer_place(const struct blobs *b, uint64_t sequence, uint64_t size,
                        struct slice last, uint64_t *from);
-bool blob_footer_decode(const struct blobs *b, uint64_t sequence,
-                        uint64_t from, struct slice bytes,
+bool blob_footer_decode(const struct blobs *b, uint64_t sequence, uint64_t from,
+                        struct slice bytes,
                         void (*fn)(void *ctx, const struct blob_ref *ref,
                                    uint64_t offset),
                         void *ctx);

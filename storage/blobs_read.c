@@ -15,9 +15,9 @@ static bool is_right(const struct blob_op *op)
     return blob_head_decode(op->b, op->file->sequence, op->offset, x->room,
                             &head) &&
            blob_ref_equal(&head, &op->ref) &&
-           id128_equal(blob_digest(head.seed,
-                                   slice_make(blob_bytes_data(x), x->len)),
-                       op->ref.digest);
+           id128_equal(
+               blob_digest(head.seed, slice_make(blob_bytes_data(x), x->len)),
+               op->ref.digest);
 }
 
 static void tell_damage(struct blob_op *op, enum status s)

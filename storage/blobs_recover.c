@@ -63,17 +63,36 @@ static const uint8_t *head_at(struct recovery *v, uint64_t offset)
                                      : NULL;
 }
 
-static bool bytes_are_right(struct recovery *v, struct env_file *file,
-                            const struct blob_ref *ref, uint64_t offset)
+static enum status open_medium(struct recovery *v, const char *name,
+                               struct env_file **out)
 {
-    struct blob_bytes *x = blob_bytes_new(ref->len);
-    struct env_file *before = v->medium;
-    v->medium = file;
-    size_t got = read_at(v, offset + BLOB_HEAD, blob_bytes_data(x), ref->len);
-    v->medium = before;
+    struct env *e = v->b->env;
+    enum status s = e->ops->file_open(e, name, ENV_READONLY | ENV_MEDIUM, out);
+    if (s == ST_UNSUPPORTED || s == ST_INVALID) {
+        v->report->buffered = true;
+        s = e->ops->file_open(e, name, ENV_READONLY, out);
+    }
+    return s;
+}
+
+/* BLOB, which was found before, has the bytes that it should have. */
+static bool is_right(struct recovery *v, const struct blob *blob)
+{
+    char name[BLOB_NAME_MAX];
+    struct env_file *at_hand = v->medium;
+    blob_file_name(v->b, blob->file->sequence, name);
+    if (open_medium(v, name, &v->medium) != ST_OK) {
+        v->medium = at_hand;
+        return false;
+    }
+    struct blob_bytes *x = blob_bytes_new(blob->ref.len);
+    size_t got =
+        read_at(v, blob->offset + BLOB_HEAD, blob_bytes_data(x), x->len);
+    v->b->env->ops->file_close(v->medium);
+    v->medium = at_hand;
     struct id128 d =
-        blob_digest(ref->seed, slice_make(blob_bytes_data(x), x->len));
-    bool right = got == ref->len && id128_equal(d, ref->digest);
+        blob_digest(blob->ref.seed, slice_make(blob_bytes_data(x), x->len));
+    bool right = got == x->len && id128_equal(d, blob->ref.digest);
     blob_bytes_unref(x);
     return right;
 }
@@ -90,9 +109,7 @@ static void on_found(void *ctx, const struct blob_ref *ref, uint64_t offset)
         return; /* cut off: it was never synced, or it is missing */
     }
     if (blob != NULL) {
-        struct env_file *file = blob->file->file;
-        if (file != NULL &&
-            bytes_are_right(v, file, &blob->ref, blob->offset)) {
+        if (is_right(v, blob)) {
             return;
         }
         blob_unplace(b, blob);
@@ -164,18 +181,6 @@ static enum status write_index(struct recovery *v)
 
 /* ---- files ---- */
 
-static enum status open_medium(struct recovery *v, const char *name)
-{
-    struct env *e = v->b->env;
-    enum status s =
-        e->ops->file_open(e, name, ENV_READONLY | ENV_MEDIUM, &v->medium);
-    if (s == ST_UNSUPPORTED || s == ST_INVALID) {
-        v->report->buffered = true;
-        s = e->ops->file_open(e, name, ENV_READONLY, &v->medium);
-    }
-    return s;
-}
-
 static enum status read_file(struct recovery *v, const char *name,
                              struct err *err)
 {
@@ -217,7 +222,7 @@ static enum status recover_file(struct recovery *v, uint64_t sequence,
     v->f->sealed = true;
     enum status s = e->ops->file_open(e, name, 0, &v->f->file);
     if (s == ST_OK) {
-        s = open_medium(v, name);
+        s = open_medium(v, name, &v->medium);
     }
     if (s != ST_OK) {
         return err_set(err, s, "%s: cannot be opened: %s", name,

@@ -129,6 +129,7 @@ static void enter(struct blob_in *in)
         struct blob_file *old = blob->file;
         blobs_collect_forget(b, blob);
         blob_unplace(b, blob);
+        old->stuck = false;
         blob_file_tend(old);
     }
     blob->damaged = false;

@@ -75,3 +75,7 @@ unit_replica_damage_SOURCES = tests/unit/test_replica_damage.c \
     tests/unit/replica_rig.c tests/unit/replica_rig.h
 unit_replica_damage_LDADD = $(ENGINE_UNIT)
 TESTS += unit_replica_damage
+check_PROGRAMS += unit_blobs
+unit_blobs_SOURCES = tests/unit/test_blobs.c
+unit_blobs_LDADD = $(ENGINE_UNIT)
+TESTS += unit_blobs
