@@ -19,9 +19,9 @@
  *             end: u64 from, u32 count, u32 magic, u64 check of the index,
  *             u64 check of these 24 bytes
  *
- * All checks are XXH3-64, seeded by the store's random key, the file's number
- * and the place in it: nothing inside a user's value, of another store or of
- * another place is taken for one of them.
+ * All checks but the header's are XXH3-64, seeded by the store's random key,
+ * the file's number and the place in it: nothing inside a user's value, of
+ * another store or of another place is taken for one of them.
  *
  * Syncs: one fdatasync a file is under way at a time; all blobs that were
  * completed meanwhile wait for the next. A failure is final (R18). A write
@@ -319,7 +319,8 @@ static void on_tend(struct env_timer *t)
     drop_orphans(b, env_now_us(b->env) - BLOB_ORPHAN_US);
     if (b->full) {
         b->asked = false;
-        (void)blobs_room(b, 0) /* tells when it is over */;
+        enum status s = blobs_room(b, 0); /* tells when it is over */
+        assert(s != ST_OK || !b->full);
     }
     blobs_collect(b);
     if (!b->failed) {
