@@ -41,14 +41,12 @@ static struct bench b;
 
 static void on_failed(void *ctx, enum status why)
 {
-    (void)ctx;
     ck_assert_int_eq(why, ST_IO);
     b.failed++;
 }
 
 static void on_full(void *ctx, bool full)
 {
-    (void)ctx;
     ck_assert(full != b.full);
     b.full = full;
     b.told++;
@@ -56,8 +54,6 @@ static void on_full(void *ctx, bool full)
 
 static void on_damaged(void *ctx, const struct blob_ref *ref)
 {
-    (void)ctx;
-    (void)ref;
     b.damaged++;
 }
 
@@ -116,10 +112,7 @@ static void begin_with(uint64_t seed, uint64_t file_size)
     blobs_settle(b.b);
 }
 
-static void begin(void)
-{
-    begin_with(7, 0);
-}
+#define begin() begin_with(7, 0)
 
 static void stop(bool power)
 {
@@ -253,7 +246,6 @@ static enum status piece(int i, uint32_t len)
 
 static void on_read(void *ctx, enum status s, struct blob_bytes *bytes)
 {
-    (void)ctx;
     blob_bytes_unref(b.got);
     b.got = bytes;
     b.got_status = s;
@@ -291,7 +283,6 @@ static void check_all_read(void)
 
 static void name_file(void *ctx, const char *name, uint64_t size)
 {
-    (void)size;
     *(unsigned *)ctx += strstr(name, "/blobs-") != NULL;
 }
 
@@ -813,7 +804,7 @@ END_TEST
  * where it came from: whichever is damaged, the other one is taken. */
 START_TEST(doubled)
 {
-    struct buf old = {0}, zeros = {0};
+    struct buf old = {0};
     begin_with(3, KIB(200));
     fill_files();
     uint64_t at = offset_of(0);
@@ -838,7 +829,6 @@ START_TEST(doubled)
     settle();
     ck_assert_int_eq(read_blob(0), ST_OK);
     buf_free(&old);
-    buf_free(&zeros);
     end();
 }
 END_TEST
