@@ -120,11 +120,11 @@ class Store:
             self._lock.close()
         return False
 
-    def spawn(self, name, wrap=(), conf=None, env=None):
-        """Starts a daemon; returns without waiting."""
+    def spawn(self, name, wrap=(), conf=None, env=None, binary=None):
+        """Starts a daemon, or BINARY in its place; returns without waiting."""
         kind = name.rsplit("-", 1)[0]
-        binary = {"coordinator": "penn-coordinatord",
-                  "storage": "penn-storaged"}[kind]
+        binary = binary or {"coordinator": "penn-coordinatord",
+                            "storage": "penn-storaged"}[kind]
         with open(self.path("log", name + ".log"), "ab") as log:
             p = subprocess.Popen(
                 [*wrap, program(binary), "-c", conf or self.conf, "-n", name],

@@ -21,7 +21,7 @@
 
 /* ---- contents ---- */
 
-static struct inode *inode_new(void)
+struct inode *inode_new(void)
 {
     struct inode *i = xcalloc(1, sizeof(*i));
     i->refs = 1;
@@ -38,6 +38,13 @@ static void drop_writes(struct inode *i)
     i->writes_tail = NULL;
 }
 
+static void page_unref(struct page *p)
+{
+    if (p != NULL && --p->refs == 0) {
+        free(p);
+    }
+}
+
 void inode_unref(struct inode *i)
 {
     if (i == NULL || --i->refs > 0) {
@@ -45,12 +52,28 @@ void inode_unref(struct inode *i)
     }
     drop_writes(i);
     for (size_t p = 0; p < i->page_count; p++) {
-        free(i->pages[p]);
+        page_unref(i->pages[p]);
     }
     free(i->pages);
     free(i);
 }
 
+struct inode *inode_share(const struct inode *from)
+{
+    struct inode *i = inode_new();
+    i->size = i->medium_size = from->medium_size;
+    i->page_count = from->page_count;
+    i->pages = xcalloc(i->page_count + 1, sizeof(*i->pages));
+    for (size_t p = 0; p < i->page_count; p++) {
+        i->pages[p] = from->pages[p];
+        if (i->pages[p] != NULL) {
+            i->pages[p]->refs++;
+        }
+    }
+    return i;
+}
+
+/* To be changed: nobody else's. */
 static uint8_t *page_at(struct inode *i, size_t page)
 {
     if (page >= i->page_count) {
@@ -60,10 +83,17 @@ static uint8_t *page_at(struct inode *i, size_t page)
                (count - i->page_count) * sizeof(*i->pages));
         i->page_count = count;
     }
-    if (i->pages[page] == NULL) {
-        i->pages[page] = xcalloc(1, SIM_PAGE);
+    struct page *had = i->pages[page];
+    if (had == NULL || had->refs > 1) {
+        struct page *own = xcalloc(1, sizeof(*own));
+        own->refs = 1;
+        if (had != NULL) {
+            memcpy(own->data, had->data, SIM_PAGE);
+            page_unref(had);
+        }
+        i->pages[page] = own;
     }
-    return i->pages[page];
+    return i->pages[page]->data;
 }
 
 void inode_to_medium(struct inode *i, uint64_t offset, const uint8_t *data,
@@ -82,6 +112,31 @@ void inode_to_medium(struct inode *i, uint64_t offset, const uint8_t *data,
     }
 }
 
+void inode_zero_medium(struct inode *i, uint64_t offset, uint64_t len)
+{
+    if (offset + len > i->medium_size) {
+        i->medium_size = offset + len;
+    }
+    while (len > 0) {
+        size_t in = offset % SIM_PAGE, page = (size_t)(offset / SIM_PAGE);
+        size_t n = SIM_PAGE - in < len ? SIM_PAGE - in : (size_t)len;
+        if (page < i->page_count && i->pages[page] != NULL) {
+            memset(page_at(i, page) + in, 0, n);
+        }
+        offset += n;
+        len -= n;
+    }
+}
+
+void inode_resize_medium(struct inode *i, uint64_t size)
+{
+    uint64_t had = i->medium_size;
+    if (size < had) {
+        inode_zero_medium(i, size, had - size);
+    }
+    i->medium_size = size;
+}
+
 static void from_medium(const struct inode *i, uint64_t offset, uint8_t *out,
                         size_t len)
 {
@@ -90,7 +145,7 @@ static void from_medium(const struct inode *i, uint64_t offset, uint8_t *out,
         size_t n = SIM_PAGE - in < len ? SIM_PAGE - in : len;
         size_t page = offset / SIM_PAGE;
         if (page < i->page_count && i->pages[page] != NULL) {
-            memcpy(out, i->pages[page] + in, n);
+            memcpy(out, i->pages[page]->data + in, n);
         } else {
             memset(out, 0, n);
         }
@@ -360,6 +415,13 @@ struct inode *disk_create(struct sim_disk *d, const char *name)
     inode_unref(ino); /* the name holds it */
     change_add(d, name, ino, NULL);
     return ino;
+}
+
+void disk_place_take(struct sim_disk *d, const char *name, struct inode *ino)
+{
+    dents_put(&d->names, name, ino);
+    dents_put(&d->medium, name, ino);
+    inode_unref(ino); /* the names hold it */
 }
 
 void disk_rename(struct sim_disk *d, const char *from, const char *to)

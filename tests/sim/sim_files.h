@@ -18,10 +18,16 @@ struct dirty {
     uint8_t data[];
 };
 
+/* Inodes that were one share it until one of them changes it. */
+struct page {
+    int refs;
+    uint8_t data[SIM_PAGE];
+};
+
 struct inode {
     int refs;
     uint64_t size, medium_size;
-    uint8_t **pages;
+    struct page **pages; /* absent ones are zeros */
     size_t page_count;
     struct dirty *writes, *writes_tail;
 };
@@ -57,7 +63,10 @@ struct sim_disk {
     struct sim_op *held; /* due, but the disk hangs */
 };
 
+struct inode *inode_new(void);
 void inode_unref(struct inode *i);
+/* Another with what FROM's medium has; costs nothing but memory of names. */
+struct inode *inode_share(const struct inode *from);
 /* Reads what the page cache (MEDIUM: the medium) has; returns the length. */
 size_t inode_read(const struct inode *i, uint64_t offset, uint8_t *out,
                   size_t len, bool medium);
@@ -65,6 +74,10 @@ void inode_write(struct inode *i, uint64_t offset, const uint8_t *data,
                  size_t len);
 void inode_to_medium(struct inode *i, uint64_t offset, const uint8_t *data,
                      size_t len);
+/* Zeros, of which none takes memory that has none yet. */
+void inode_zero_medium(struct inode *i, uint64_t offset, uint64_t len);
+/* Cuts what the medium has, or adds zeros to it. */
+void inode_resize_medium(struct inode *i, uint64_t size);
 void inode_synced(struct inode *i);
 void inode_sync_failed(struct inode *i);
 void inode_power_lost(struct inode *i, struct sim_rng *r);
@@ -73,6 +86,8 @@ void inode_cache_dropped(struct inode *i);
 struct dent *dents_find(struct dents *d, const char *name);
 bool in_folder(const char *name, const char *folder);
 struct inode *disk_create(struct sim_disk *d, const char *name);
+/* Puts INO (taken) on the medium as NAME. */
+void disk_place_take(struct sim_disk *d, const char *name, struct inode *ino);
 void disk_rename(struct sim_disk *d, const char *from, const char *to);
 void disk_unlink(struct sim_disk *d, const char *name);
 /* Makes durable what changed in the folder that NAME is in. */

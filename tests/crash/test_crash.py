@@ -1,0 +1,183 @@
+"""Power loss at every place: real daemons write a trace of what they do to
+their disks (record_io.h) while a writer works and processes are killed and
+come back, and `crash` looks at what a power loss anywhere in it could leave.
+Then the same with planted bugs, each of which it must find.
+
+PENN_CRASH_POINTS: how many places are looked at (2000)."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from penn import Failure, expect, run, wait_for  # noqa: E402
+from store import SLOW, Store, Writer, program  # noqa: E402
+
+POINTS = int(os.environ.get("PENN_CRASH_POINTS", "2000"))
+SEED = os.environ.get("PENN_CRASH_SEED", "1")
+STORAGE_BUGS = [x.split("(")[1].split(",")[0] for x in open(os.path.join(
+    os.path.dirname(__file__), "..", "..", "storage", "bugs.def"))
+    if x.startswith("BUG(")]
+COORDINATOR_BUGS = [x.split("(")[1].split(",")[0] for x in open(os.path.join(
+    os.path.dirname(__file__), "..", "..", "coordinator", "bugs.def"))
+    if x.startswith("BUG(")]
+
+
+def note(text):
+    print(f"  {text}", flush=True)
+
+
+def is_storage(name):
+    return name.startswith("storage")
+
+
+class Traced(Store):
+    """A store whose processes write traces; PLANT and BUGS (a mask) are for
+    the processes that are looked at."""
+
+    def __init__(self, plant="", bugs="0", **how):
+        self.plant, self.bugs = plant, bugs
+        super().__init__(tablets=6, start=False, **how)
+
+    def trace(self, name):
+        return self.path("trace-" + name)
+
+    def spawn(self, name, **how):
+        env = {"PENN_CRASH_TRACE": self.trace(name),
+               "PENN_CRASH_DIR": self.data(name),
+               "PENN_CRASH_PLANT": self.plant, "PENN_CRASH_BUGS": self.bugs}
+        binary = "crash_storaged" if is_storage(name) else "crash_coordinatord"
+        return super().spawn(name, env=env, binary=binary, **how)
+
+    def die(self, name):
+        """As by kill -9, with no call under way."""
+        self.children[name].send_signal(signal.SIGUSR1)
+        self.children[name].wait(20 * SLOW)
+
+    def die_all(self):
+        for name in self.names():
+            if self.children[name].poll() is None:
+                self.die(name)
+
+    def look(self, name, *options, seconds=600):
+        """(exit status, what it said)."""
+        kind = "storage" if is_storage(name) else "coordinator"
+        others = [self.trace(n) for n in self.storages() if n != name]
+        r = subprocess.run(
+            [program("crash"), *options, kind, self.trace(name),
+             *(others if is_storage(name) else [])],
+            capture_output=True, text=True, timeout=seconds * SLOW)
+        return r.returncode, r.stdout + r.stderr
+
+    def true(self, name):
+        """The trace ends with what the directory has."""
+        code, text = self.look(name, "--same-as", self.data(name))
+        expect(code == 0, f"{name}: the trace is not the truth: {text[:500]}")
+
+
+def live(s):
+    """A life with all in it: rotation and checkpoints, deaths and recoveries,
+    catch-up by log and by snapshot, cuts, a clean stop."""
+    s.start_all()
+    with Writer(s, threads=6, value_size=1500) as w:
+        w.progress(60)
+        for _ in range(2):
+            victim = s.busiest()
+            s.die(victim)
+            w.progress(20)
+            s.start(victim)
+            s.wait_whole()
+        s.die("storage-2")
+        w.progress(150)  # beyond what the others keep for it
+        s.start("storage-2")
+        s.wait_whole()
+        w.progress(20)
+        expect(s.stop("storage-3") == 0, "a clean stop")
+        s.start("storage-3")
+        s.die("coordinator-1")
+        s.start("coordinator-1")
+        s.wait_whole()
+        w.progress(20)
+        s.die_all()
+
+
+def halves(s, name, points, *options):
+    """Two processes share the work."""
+    kind = "storage" if is_storage(name) else "coordinator"
+    others = [s.trace(n) for n in s.storages() if n != name]
+    ps = [subprocess.Popen(
+        [program("crash"), "--points", str(points), "--seed", SEED, "--part",
+         f"{i}/2", *options, kind, s.trace(name),
+         *(others if is_storage(name) else [])],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for i in range(2)]
+    texts = [p.communicate(timeout=3600)[0] for p in ps]
+    for p, text in zip(ps, texts):
+        expect(p.returncode == 0, f"{name}: {text[-3000:]}")
+    return texts
+
+
+def power_loss():
+    with Traced() as s:
+        began = time.monotonic()
+        live(s)
+        note(f"traced for {time.monotonic() - began:.1f} s")
+        for name, points in (("storage-1", POINTS * 4 // 10),
+                             ("storage-2", POINTS * 3 // 10),
+                             ("storage-3", POINTS * 2 // 10),
+                             ("coordinator-1", POINTS // 10)):
+            began = time.monotonic()
+            s.true(name)
+            texts = halves(s, name, points)
+            note(f"{name}: {time.monotonic() - began:.1f} s, "
+                 + "; ".join(t.splitlines()[0].strip() for t in texts))
+
+
+def found(s, name, points=1000, options=()):
+    """The line that says what was found."""
+    code, text = s.look(name, "--points", str(points), "--seed", SEED,
+                        *options)
+    expect(code == 1, f"{name}: not found: {text[-500:]}")
+    return text.splitlines()[0]
+
+
+def short_life(s):
+    s.start_all()
+    with Writer(s, threads=4, value_size=1500) as w:
+        w.progress(40)
+        s.die(s.busiest())
+        w.progress(40)
+        s.die_all()
+
+
+def mask(names, name):
+    return str(1 << names.index(name))
+
+
+PLANTED = [
+    ("no-sync", {"plant": "no-sync"}, "storage-1"),
+    ("no-root-sync", {"plant": "no-root-sync"}, "storage-1"),
+    ("no-shard-sync", {"plant": "no-shard-sync"}, "storage-1"),
+    ("no-publish-sync", {"plant": "no-publish-sync"}, "storage-1"),
+    ("short-write", {"plant": "short-write"}, "storage-1"),
+    ("ack_before_sync", {"bugs": mask(STORAGE_BUGS, "ack_before_sync")},
+     "storage-1"),
+    ("epoch_not_durable", {"bugs": mask(STORAGE_BUGS, "epoch_not_durable")},
+     "storage-1"),
+    ("no-sync of the coordinator", {"plant": "no-sync"}, "coordinator-1"),
+    ("announce_before_durable",
+     {"bugs": mask(COORDINATOR_BUGS, "announce_before_durable")},
+     "coordinator-1"),
+]
+
+
+def planted():
+    for what, how, name in PLANTED:
+        with Traced(**how) as s:
+            short_life(s)
+            note(f"{what}: {found(s, name)}")
+
+
+if __name__ == "__main__":
+    run(power_loss, planted, subset=(power_loss,))
