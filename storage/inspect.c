@@ -50,7 +50,7 @@ static void add_to_segment(struct inspect *p, const struct wal_record *r)
 void inspect_add_record(struct inspect *p, const struct wal_record *r)
 {
     add_to_segment(p, r);
-    if (r->kind == WAL_MARK || (int)r->kind >= WAL_KINDS - 1) {
+    if (wal_kind_is_own((int)r->kind)) {
         return; /* the log's own */
     }
     if (r->tablet >= LIMIT_TABLETS) {
@@ -178,7 +178,7 @@ void inspect_print_record(const struct inspect *p, const struct wal_record *r,
     buf_printf(
         out, " bytes=%" PRIu64 " kind=%s start=%" PRIu64 " mark=%" PRIu64,
         r->end - r->position, wal_kind_name((int)r->kind), counter, mark);
-    bool own = r->kind == WAL_MARK || (int)r->kind >= WAL_KINDS - 1;
+    bool own = wal_kind_is_own((int)r->kind);
     if (!own) {
         buf_printf(out, " tablet=%" PRIu32, r->tablet);
     }

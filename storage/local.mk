@@ -53,6 +53,7 @@ libstorage_a_SOURCES = \
     storage/wal.c storage/wal.h storage/wal_private.h storage/wal_witness.h \
     storage/wal_begin.c \
     storage/wal_find.c \
+    storage/wal_kept.c \
     storage/wal_need.c \
     storage/wal_read.c \
     storage/wal_record.c \

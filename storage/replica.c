@@ -235,6 +235,7 @@ enum status replica_replay(struct replica_core *r,
         return damage_replay_reset(r, record);
     case WAL_DROP:
     case WAL_MARK:
+    case WAL_VALUE: /* only places name it */
         return ST_OK;
     }
     return ST_CORRUPT;

@@ -103,6 +103,7 @@ static void put_record(struct wal *w, struct wal_record *r)
     g->records++;
     w->stats.records++;
     w->stats.payload += r->kind == WAL_ENTRY ? r->payload.len : 0;
+    w->stats.moved += r->kind == WAL_VALUE ? r->payload.len : 0;
     w->stats.bytes += g->data.len - before;
 }
 
@@ -173,6 +174,8 @@ uint64_t wal_append(struct wal *w, struct wal_record *r)
     put_record(w, r);
     if (r->kind != WAL_MARK) {
         w->data_end = r->end;
+    }
+    if (r->kind != WAL_MARK && r->kind != WAL_VALUE) {
         wal_need_from(w, r->tablet, r->position);
     }
     wal_check_full(w);
@@ -519,4 +522,9 @@ void wal_get_stats(const struct wal *w, struct wal_stats *out)
 {
     *out = w->stats;
     out->queued = w->queued;
+    out->kept = w->kept.count;
+    for (size_t i = 0; i < w->kept.count; i++) {
+        out->kept_bytes += w->kept.at[i].size;
+        out->kept_live += w->kept.at[i].live;
+    }
 }

@@ -23,6 +23,9 @@ enum wal_kind {
     WAL_RESET = 5,  /* begun anew, or a note of damage (replica_damage.c) */
     WAL_DROP = 6,   /* replica deleted */
     WAL_MARK = 7,   /* the log's own: a position known synced (R16) */
+    /* 8 is the log's own, too. */
+    WAL_VALUE = 9, /* payload: a value, which only places name; no entry, and
+                      never replayed */
 };
 
 struct wal_record {
@@ -56,6 +59,11 @@ struct wal_options {
     unsigned bugs;          /* storage/bugs.def; only with PENN_BUGS */
     const char *folder;     /* in the data directory; "" is itself */
     const struct wal_witness *witness; /* of the opening; NULL: nobody */
+    /* While it is opened, before the first record is replayed: from here on
+     * wal_value_live() may be called, and is, of all places that checkpoints
+     * name. W must not be used otherwise, and is gone if wal_open() fails.
+     * NULL: no values are kept (wal_kept.c). */
+    void (*on_found)(void *ctx, struct wal *w);
     /* Once the log is open: everything that ends at or before POSITION is on
      * disk. Called on the loop, positions only grow. */
     void (*on_synced)(void *ctx, uint64_t position);
@@ -147,6 +155,43 @@ void wal_value_read(struct wal *w, uint64_t position, uint32_t len, uint8_t *to,
 enum status wal_value_read_now(struct wal *w, uint64_t position, uint32_t len,
                                uint8_t *to) MUST_CHECK;
 
+/* ---- values that places name (wal_kept.c) ---- */
+
+/* DELTA bytes of TABLET at POSITION became live, or (below 0) dead. A segment
+ * with live values is not reused. Of a position that no segment has it does
+ * nothing. */
+void wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
+                    int64_t delta);
+/* Grows with each change of what is live. What knows of the tablet's places
+ * as they are now (a snapshot, a lookup) was begun at this time. */
+uint64_t wal_value_clock(const struct wal *w);
+/* TABLET's newest durable checkpoint is of a snapshot taken at CLOCK: no older
+ * one will be begun with. */
+void wal_value_checkpointed(struct wal *w, uint32_t tablet, uint64_t clock);
+/* All values of TABLET are dead: another state has taken its state's place. */
+void wal_value_drop(struct wal *w, uint32_t tablet);
+/* TABLET is gone, and so are its checkpoints. */
+void wal_value_forget(struct wal *w, uint32_t tablet);
+/* Gives back kept segments that no checkpoint can name; what is open in
+ * memory and holds places was begun at OLDEST or later (UINT64_MAX: nothing
+ * is open). */
+void wal_kept_release(struct wal *w, uint64_t oldest);
+
+/* Segments that no tablet needs for replay, by position. */
+struct wal_kept {
+    uint64_t begin, end; /* positions */
+    uint64_t live;       /* bytes of values */
+    size_t tablets;      /* that have live values, or may name some */
+};
+struct wal_kept_tablet {
+    uint32_t tablet;
+    uint64_t live; /* 0: a checkpoint may name some */
+};
+size_t wal_kept_count(const struct wal *w);
+void wal_kept_get(const struct wal *w, size_t i, struct wal_kept *out);
+void wal_kept_get_tablet(const struct wal *w, size_t i, size_t k,
+                         struct wal_kept_tablet *out);
+
 /* Writes the last mark and syncs all; DONE comes on the loop, once. Nothing
  * may be appended after it. */
 void wal_stop(struct wal *w, void (*done)(void *ctx, enum status s), void *ctx);
@@ -165,6 +210,11 @@ struct wal_stats {
     uint64_t payload; /* bytes of entries, of BYTES */
     uint64_t queued;  /* now: bytes not on disk */
     uint64_t value_reads;
+    uint64_t moved;         /* bytes of WAL_VALUE records' payloads, of BYTES */
+    uint64_t kept_released; /* segments given back */
+    uint64_t kept, kept_bytes; /* now: kept segments */
+    uint64_t kept_live, live;  /* bytes of values: in these, in all */
+    uint64_t nowhere; /* calls of wal_value_live() where no segment is */
     struct metric_histogram group_records, group_bytes; /* of each group */
 };
 void wal_get_stats(const struct wal *w, struct wal_stats *out);

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define NOTE_FORMAT 1u
 #define MAGIC UINT64_C(0x474542574e4e4550) /* "PENNWBEG" */
 
 static void note_encode(const struct wal *w, uint64_t begin, uint64_t known,
@@ -29,7 +30,7 @@ static void note_encode(const struct wal *w, uint64_t begin, uint64_t known,
 {
     size_t start = out->len;
     buf_put_u64(out, MAGIC);
-    buf_put_u32(out, WAL_FORMAT);
+    buf_put_u32(out, NOTE_FORMAT);
     buf_put_u32(out, 0);
     buf_put(out, w->o.store.b, sizeof(w->o.store.b));
     buf_put_u64(out, w->note.generation);
@@ -49,7 +50,7 @@ static bool note_decode(const struct wal *w, struct slice block,
                         struct note *out)
 {
     struct cursor c = cursor_of(block);
-    bool good = cursor_u64(&c) == MAGIC && cursor_u32(&c) == WAL_FORMAT;
+    bool good = cursor_u64(&c) == MAGIC && cursor_u32(&c) == NOTE_FORMAT;
     (void)cursor_u32(&c);
     struct slice store = cursor_bytes(&c, sizeof(w->o.store.b));
     out->generation = cursor_u64(&c);

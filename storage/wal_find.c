@@ -180,6 +180,55 @@ void wal_find_spare(struct recovery *v, const struct found *f)
     wal_segments_add(&v->w->spare, &s);
 }
 
+/* S is of no use as what its header says. */
+static void make_spare(struct recovery *v, size_t at)
+{
+    struct wal_segments *kept = &v->w->kept;
+    struct wal_segment s = kept->at[at];
+    wal_segments_erase(kept, at);
+    s.size = s.unfit ? 0 : s.size; /* 0: tending removes it */
+    wal_segments_add(&v->w->spare, &s);
+}
+
+/* A file before the chain: it may hold live values. Where two say that they
+ * have the same positions, the one of the earlier start is of a former life,
+ * and behind what the log then ended with. */
+static void find_kept(struct recovery *v, const struct found *f)
+{
+    struct wal_segments *kept = &v->w->kept;
+    struct wal_segment s = {.slot = f->slot,
+                            .sequence = f->h.sequence,
+                            .base = f->h.base,
+                            .size = f->h.size,
+                            .unfit = f->cut_short,
+                            .counter = f->h.counter};
+    while (kept->count > 0) {
+        const struct wal_segment *last = &kept->at[kept->count - 1];
+        if (last->base + last->size <= s.base) {
+            break;
+        }
+        if (last->counter > s.counter) {
+            wal_find_spare(v, f);
+            return;
+        }
+        make_spare(v, kept->count - 1);
+    }
+    wal_segments_add(kept, &s);
+}
+
+/* The same where it is the chain that has those positions. */
+static void trim_kept(struct recovery *v)
+{
+    struct wal_segments *kept = &v->w->kept;
+    while (kept->count > 0 && v->chain_count > 0 && v->chain[0].has_header) {
+        const struct wal_segment *last = &kept->at[kept->count - 1];
+        if (last->base + last->size <= v->chain[0].h.base) {
+            break;
+        }
+        make_spare(v, kept->count - 1);
+    }
+}
+
 void wal_find_chain(struct recovery *v)
 {
     const struct found *newest = NULL;
@@ -194,16 +243,22 @@ void wal_find_chain(struct recovery *v)
         const struct found *f = &v->found[i];
         bool again = i + 1 < v->found_count && f->has_header &&
                      v->found[i + 1].h.sequence == f->h.sequence;
-        if (!f->has_header || again || f->h.base + f->h.size <= begin) {
+        bool before = f->has_header && f->h.base + f->h.size <= begin;
+        if (before && !again && v->w->o.on_found != NULL) {
+            find_kept(v, f);
+            continue;
+        }
+        if (!f->has_header || again || before) {
             unknown_short = unknown_short || (!f->has_header && f->cut_short);
             wal_find_spare(v, f);
             continue;
         }
-        size_t before = v->chain_count;
+        size_t count = v->chain_count;
         chain_fill(v, f, begin);
-        hole = hole || v->chain_count > before;
+        hole = hole || v->chain_count > count;
         chain_add(v, f);
     }
+    trim_kept(v);
     /* A file that was cut to nothing may have been the newest: nothing else
      * cuts our files. It is if no hole waits for it. */
     if (unknown_short && !hole) {

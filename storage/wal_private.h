@@ -4,6 +4,7 @@
  *   wal_need.c     which tablet needs the log from where on
  *   wal_read.c     reading a record back
  *   wal_value.c    reading a value back
+ *   wal_kept.c     segments that hold live values
  *   wal_record.c   one record's bytes
  *   wal_segment.c  segment files: headers, spare ones, making, reusing
  *   wal_room.c     what may be appended while the disk is short
@@ -19,7 +20,7 @@
 #include "storage/wal.h"
 #include "storage/wal_segment.h"
 
-#define WAL_FORMAT 1u
+#define WAL_FORMAT 2u
 #define WAL_BLOCK 4096u /* header at a segment's start, copy at its end */
 #define WAL_SEAL 8      /* a segment's last record: go on in the next */
 #define WAL_MARK_AFTER_US (20 * 1000)
@@ -129,7 +130,8 @@ struct wal {
     struct env *env;
     struct wal_options o;
     char folder[WAL_FILE_MAX / 2];
-    struct wal_segments live, spare;
+    struct wal_segments live, spare, kept;
+    uint64_t value_clock;
     uint32_t next_slot;
     struct wal_maker maker;
     bool more_wanted; /* a record was put off for want of a segment */

@@ -79,21 +79,26 @@ void wal_record_encode(struct buf *out, const uint64_t key[2],
     store_le(head + 8, whole_check(check, r->payload), 8);
 }
 
-_Static_assert(WAL_KINDS == WAL_SEAL + 1, "every kind has a name");
+_Static_assert(WAL_KINDS == WAL_VALUE + 1, "every kind has a name");
 
 const char *wal_kind_name(int kind)
 {
     static const char *const names[WAL_KINDS] = {
         [WAL_ENTRY] = "entry", [WAL_EPOCH] = "epoch", [WAL_COMMIT] = "commit",
         [WAL_CUT] = "cut",     [WAL_RESET] = "reset", [WAL_DROP] = "drop",
-        [WAL_MARK] = "mark",   [WAL_SEAL] = "seal",
+        [WAL_MARK] = "mark",   [WAL_SEAL] = "seal",   [WAL_VALUE] = "value",
     };
     return kind > 0 && kind < WAL_KINDS ? names[kind] : "unknown";
 }
 
+bool wal_kind_is_own(int kind)
+{
+    return kind == WAL_MARK || kind == WAL_SEAL;
+}
+
 static bool kind_valid(uint32_t kind)
 {
-    return kind >= WAL_ENTRY && kind <= WAL_SEAL;
+    return kind >= WAL_ENTRY && kind <= WAL_VALUE;
 }
 
 /* The cheap tests first: this is asked at every boundary. */

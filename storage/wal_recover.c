@@ -24,6 +24,10 @@
  * A file that is too short was cut by nobody of ours, nor is a hole in the
  * chain: both count as damage up to the segment's end, whatever M says.
  *
+ * Files before the chain may hold values that places name (wal_kept.c): until
+ * the caller has told of all these, none of them is spare. They are not read
+ * here, and what has happened to them is no damage of the log.
+ *
  * Appending goes on at the end found. What may lie behind it, of this or
  * earlier lives, has a lower start counter than what will be written now, so
  * it never follows a record of ours. Before wal_open() returns, a mark is
@@ -223,8 +227,8 @@ static enum status take_record(struct recovery *v, const struct wal_record *r,
     if (witness != NULL) {
         witness->record(witness->ctx, r, stamp->counter, stamp->mark);
     }
-    if (r->kind == WAL_MARK || (int)r->kind == WAL_SEAL) {
-        return ST_OK;
+    if (wal_kind_is_own((int)r->kind) || r->kind == WAL_VALUE) {
+        return ST_OK; /* R16: only places name a value */
     }
     wal_need_from(v->w, r->tablet, r->position);
     return v->replay == NULL ? ST_OK : v->replay(v->w->o.ctx, r);
@@ -303,33 +307,43 @@ static void first_tail(const struct recovery *v, struct wal_segment *tail)
     }
 }
 
-/* What is before AT, where the log ends, is live; what is behind it was never
- * proven synced and is spare. */
-static void divide(struct recovery *v, struct place at)
+/* Before it is read all of the chain counts as live. */
+static void add_live(struct recovery *v, size_t from)
 {
-    struct wal *w = v->w;
-    struct wal_segment tail = {.sequence = 1, .size = w->o.segment_size};
-    if (v->chain_count == 0) {
-        first_tail(v, &tail);
-    }
-    while (at.i < v->chain_count && v->chain[at.i].cut_short) {
-        at.i++; /* nothing is ever appended there */
-        at.offset = WAL_BLOCK;
-    }
-    for (size_t i = 0; i < v->chain_count; i++) {
+    for (size_t i = from; i < v->chain_count; i++) {
         const struct found *f = &v->chain[i];
         struct wal_segment s = {.slot = f->has_header ? f->slot : 0,
                                 .sequence = f->h.sequence,
                                 .base = f->h.base,
                                 .size = f->h.size,
                                 .unfit = f->cut_short};
-        if (i <= at.i) {
-            wal_segments_add(&w->live, &s);
-            tail.sequence = s.sequence + 1;
-            tail.base = s.base + s.size;
-        } else if (f->has_header) {
-            wal_find_spare(v, f);
+        wal_segments_add(&v->w->live, &s);
+    }
+}
+
+/* What is before AT, where the log ends, is live; what is behind it was never
+ * proven synced and is spare. */
+static void divide(struct recovery *v, struct place at)
+{
+    struct wal *w = v->w;
+    struct wal_segment tail = {.sequence = 1, .size = w->o.segment_size};
+    add_live(v, w->live.count); /* what was found since */
+    while (at.i < v->chain_count && v->chain[at.i].cut_short) {
+        at.i++; /* nothing is ever appended there */
+        at.offset = WAL_BLOCK;
+    }
+    while (w->live.count > at.i + 1) {
+        wal_segment_clear(w, wal_tail(w));
+        wal_segments_erase(&w->live, w->live.count - 1);
+        if (v->chain[w->live.count].has_header) {
+            wal_find_spare(v, &v->chain[w->live.count]);
         }
+    }
+    if (v->chain_count == 0) {
+        first_tail(v, &tail);
+    } else {
+        tail.sequence = wal_tail(w)->sequence + 1;
+        tail.base = wal_tail(w)->base + wal_tail(w)->size;
     }
     if (at.i == v->chain_count) {
         wal_segments_add(&w->live, &tail);
@@ -362,6 +376,17 @@ static void check_note(struct recovery *v, struct place *at)
     }
 }
 
+static bool is_earlier(const struct recovery *v, const struct found *f)
+{
+    const struct wal_segments *kept = &v->w->kept;
+    for (size_t i = 0; i < kept->count; i++) {
+        if (kept->at[i].slot == f->slot) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void tell_segment(struct recovery *v, const struct found *f, bool live)
 {
     const struct wal_witness *witness = v->w->o.witness;
@@ -369,6 +394,7 @@ static void tell_segment(struct recovery *v, const struct found *f, bool live)
                           .has_header = f->has_header,
                           .cut_short = f->cut_short,
                           .live = live,
+                          .earlier = !live && is_earlier(v, f),
                           .file_size = f->file_size,
                           .sequence = f->h.sequence,
                           .base = f->h.base,
@@ -415,16 +441,24 @@ static enum status recover(struct recovery *v)
     }
     wal_find_chain(v);
     tell_segments(v);
+    add_live(v, 0);
+    if (w->o.on_found != NULL) {
+        w->o.on_found(w->o.ctx, w);
+    }
     s = read_chain(v, &at);
     if (s != ST_OK) {
         return s;
     }
     check_note(v, &at);
     divide(v, at);
+    wal_kept_settle(w);
     v->report->begin = w->live.at[0].base;
     v->report->end = w->end;
     w->synced = w->marked = w->data_end = w->end;
     s = open_all(v, &w->spare);
+    if (s == ST_OK) {
+        s = open_all(v, &w->kept);
+    }
     if (s == ST_OK) {
         s = open_all(v, &w->live);
     }

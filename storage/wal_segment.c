@@ -5,7 +5,9 @@
  *
  * Header: u64 magic, u32 format, u32 node, u32 shard, u32 zero, cluster id,
  * store id, u64 sequence, base, size, begin, start counter, u64 XXH3-64 of all
- * before. It is written together with the segment's first group.
+ * before. It is written together with the segment's first group. Format 1 had
+ * no values beside its entries; a program that knows only that one would take
+ * the segments that hold them for free ones.
  *
  * New files are filled with zeros under a temporary name and published, all
  * beside the loop; so a segment in use never grows, and a full disk is met
@@ -65,17 +67,23 @@ static struct id128 get_id(struct cursor *c)
 }
 
 /* A newer format may have another layout, so its checksum need not be where
- * ours is; but a header that is ours with our format in it is a rotten one. */
+ * ours is; but a header that is ours with a format of ours in it is a rotten
+ * one. */
 static bool only_format_rotten(struct slice block, size_t covered,
                                uint64_t check)
 {
     uint8_t ours[HEADER_LEN];
     assert(covered <= sizeof(ours));
     memcpy(ours, block.data, covered);
-    for (size_t i = 0; i < 4; i++) {
-        ours[8 + i] = (uint8_t)(WAL_FORMAT >> (8 * i));
+    for (uint32_t format = 1; format <= WAL_FORMAT; format++) {
+        for (size_t i = 0; i < 4; i++) {
+            ours[8 + i] = (uint8_t)(format >> (8 * i));
+        }
+        if (XXH3_64bits(ours, covered) == check) {
+            return true;
+        }
     }
-    return XXH3_64bits(ours, covered) == check;
+    return false;
 }
 
 enum status wal_header_decode(struct slice block, struct wal_header *out)
@@ -213,20 +221,18 @@ void wal_segments_free_old(struct wal *w)
             return;
         }
         wal_segments_erase(&w->live, 0);
-        s.size = s.unfit ? 0 : s.size; /* 0: tending removes it */
         s.until = end;
-        if (s.file != NULL) {
-            wal_segments_add(&w->spare, &s);
-        }
+        wal_segment_leave(w, s);
         wal_begin_tend(w);
     }
 }
 
 void wal_segments_close(struct wal *w)
 {
-    struct wal_segments *lists[] = {&w->live, &w->spare};
-    for (size_t i = 0; i < 2; i++) {
+    struct wal_segments *lists[] = {&w->live, &w->spare, &w->kept};
+    for (size_t i = 0; i < 3; i++) {
         for (size_t k = 0; k < lists[i]->count; k++) {
+            free(lists[i]->at[k].rows);
             if (lists[i]->at[k].file != NULL) {
                 w->env->ops->file_close(lists[i]->at[k].file);
             }

@@ -19,6 +19,13 @@ struct wal_header {
     uint64_t counter;
 };
 
+/* What a segment has, or had, of a tablet's values (wal_kept.c). */
+struct wal_row {
+    uint32_t tablet;
+    uint64_t live;    /* bytes */
+    uint64_t dead_at; /* when they became 0 */
+};
+
 struct wal_segment {
     uint32_t slot;     /* number in the file's name */
     uint64_t sequence; /* free ones: of their former life; 0: none */
@@ -28,6 +35,11 @@ struct wal_segment {
     bool unfit;            /* damaged: never used again */
     uint64_t until;        /* spare: usable once this is durably not needed */
     uint32_t reads;        /* under way (wal_value.c): not written meanwhile */
+    uint64_t counter;      /* of its header, while the log is opened */
+    struct wal_row *rows;  /* by tablet */
+    size_t row_count, row_cap;
+    uint64_t live;    /* bytes, of all rows */
+    uint64_t changed; /* when the rows last were; 0: it never had any */
 };
 
 struct wal_segments {
@@ -75,5 +87,17 @@ void wal_segments_tend(struct wal *w);
 enum status wal_segment_make_now(struct wal *w, struct wal_segment *s,
                                  struct err *err) MUST_CHECK;
 void wal_segments_close(struct wal *w);
+
+/* ---- wal_kept.c ---- */
+
+/* The segment that POSITION is in; NULL if none. */
+struct wal_segment *wal_segment_at(struct wal *w, uint64_t position);
+/* S, out of all lists and not needed by the log, is kept or becomes spare. */
+void wal_segment_leave(struct wal *w, struct wal_segment s);
+/* Forgets what S is said to hold: it is no part of the log. */
+void wal_segment_clear(struct wal *w, struct wal_segment *s);
+/* All is told that checkpoints name and replaying changed: gives back what
+ * nobody named. */
+void wal_kept_settle(struct wal *w);
 
 #endif

@@ -32,16 +32,11 @@ struct wal_value_read {
 
 /* ---- where it is ---- */
 
-static struct wal_segment *find(struct wal_segments *list, uint64_t position,
-                                uint64_t len)
+/* NULL if it is not whole in one segment. */
+static struct wal_segment *find(struct wal *w, uint64_t position, uint64_t len)
 {
-    for (size_t i = list->count; i-- > 0;) {
-        struct wal_segment *s = &list->at[i];
-        if (position >= s->base && position - s->base < s->size) {
-            return position - s->base + len <= s->size ? s : NULL;
-        }
-    }
-    return NULL;
+    struct wal_segment *s = wal_segment_at(w, position);
+    return s != NULL && position - s->base + len <= s->size ? s : NULL;
 }
 
 static const uint8_t *queued(const struct wal *w, uint64_t position,
@@ -58,8 +53,8 @@ static const uint8_t *queued(const struct wal *w, uint64_t position,
 
 static struct wal_segment *of_slot(struct wal *w, uint32_t slot)
 {
-    struct wal_segments *lists[] = {&w->live, &w->spare};
-    for (size_t i = 0; i < 2; i++) {
+    struct wal_segments *lists[] = {&w->live, &w->kept, &w->spare};
+    for (size_t i = 0; i < 3; i++) {
         for (size_t k = 0; k < lists[i]->count; k++) {
             if (lists[i]->at[k].slot == slot) {
                 return &lists[i]->at[k];
@@ -144,7 +139,7 @@ static void on_fetched(struct env_io *io, enum status s)
 void wal_value_read(struct wal *w, uint64_t position, uint32_t len, uint8_t *to,
                     struct env_io *io)
 {
-    struct wal_segment *s = find(&w->live, position, len);
+    struct wal_segment *s = find(w, position, len);
     const uint8_t *bytes = NULL;
     assert(io->done != NULL && io->impl == NULL && !w->closed);
     assert(len <= WAL_PAYLOAD_MAX);
@@ -173,7 +168,7 @@ void wal_value_read(struct wal *w, uint64_t position, uint32_t len, uint8_t *to,
 enum status wal_value_read_now(struct wal *w, uint64_t position, uint32_t len,
                                uint8_t *to)
 {
-    const struct wal_segment *s = find(&w->live, position, len);
+    const struct wal_segment *s = find(w, position, len);
     const uint8_t *bytes = NULL;
     size_t got = 0;
     if (position >= w->synced) {

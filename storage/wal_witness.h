@@ -8,15 +8,18 @@
 #include "storage/wal.h"
 
 /* Kinds in files, from 1 on: enum wal_kind, and the seal. */
-#define WAL_KINDS 9
+#define WAL_KINDS 10
 const char *wal_kind_name(int kind);
+/* The log's own: of no tablet. */
+bool wal_kind_is_own(int kind);
 
 /* A segment's file, or one that is missing. */
 struct wal_found {
     uint32_t slot;   /* in its name; 0: the file is missing */
     bool has_header; /* of this format, whole */
     bool cut_short;  /* of the file */
-    bool live;       /* of the chain that is read; else spare */
+    bool live;       /* of the chain that is read; else spare ... */
+    bool earlier;    /* ... or kept, if it holds live values (wal_kept.c) */
     uint64_t file_size;
     uint64_t sequence, base, size, begin, counter; /* as its header says */
 };

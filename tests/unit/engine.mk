@@ -27,6 +27,10 @@ check_PROGRAMS += unit_wal_value
 unit_wal_value_SOURCES = tests/unit/test_wal_value.c
 unit_wal_value_LDADD = $(ENGINE_UNIT)
 TESTS += unit_wal_value
+check_PROGRAMS += unit_wal_kept
+unit_wal_kept_SOURCES = tests/unit/test_wal_kept.c
+unit_wal_kept_LDADD = $(ENGINE_UNIT)
+TESTS += unit_wal_kept
 check_PROGRAMS += unit_replica
 unit_replica_SOURCES = tests/unit/test_replica.c tests/unit/replica_rig.c \
     tests/unit/replica_rig.h
