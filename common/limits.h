@@ -29,6 +29,8 @@
 #define LIMIT_CONN_QUEUE MIB(64)     /* unsent bytes before a peer is cut */
 #define LIMIT_CONNS 4096             /* RPC connections of one process */
 #define LIMIT_CONN_REQUESTS 1024     /* under way on one connection */
+#define LIMIT_READS_BYTES MIB(64)    /* values on their way from the disk */
+#define LIMIT_READS_QUEUE MIB(16)    /* unsent: no more are read for that one */
 #define LIMIT_FORWARDS 256           /* reads that a secondary sent on (R9) */
 #define LIMIT_CONNS_UNPROVEN 1024    /* incoming, before the hello: all ... */
 #define LIMIT_CONNS_UNPROVEN_ONE 256 /* ... and from one address */

@@ -21,6 +21,8 @@ static const struct config_option options[] = {
      NULL, "length of the log at which tablets are checkpointed"},
     {"segment_size", CONFIG_SIZE, "16M", 9 << 20, 1 << 30, FIELD(segment_size),
      NULL, "size of the log's segments"},
+    {"value_cache", CONFIG_SIZE, "16M", 0, 1LL << 40, FIELD(value_cache), NULL,
+     "memory for large values that were read lately"},
 };
 
 /* Others cannot connect to "any address". */

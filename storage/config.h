@@ -16,6 +16,7 @@ struct storage_config {
     char *data_dir;
     uint64_t log_limit;
     uint64_t segment_size;
+    uint64_t value_cache;
 };
 
 extern const struct config_spec storage_config_spec;

@@ -38,7 +38,9 @@ libstorage_a_SOURCES = \
     storage/shard_figures.c \
     storage/shard_forward.c \
     storage/shard_net.c \
+    storage/shard_reads.c \
     storage/shard_requests.c \
+    storage/shard_values.c \
     storage/state.c storage/state.h storage/state_private.h \
     storage/state_apply.c \
     storage/state_check.c \
@@ -46,6 +48,7 @@ libstorage_a_SOURCES = \
     storage/state_places.c \
     storage/state_scan.c \
     storage/store.c storage/store.h \
+    storage/value_cache.c storage/value_cache.h \
     storage/tree.c storage/tree.h storage/tree_private.h \
     storage/tree_block.c \
     storage/tree_iter.c storage/tree_node.c \

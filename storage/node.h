@@ -25,6 +25,7 @@ struct storage_node_options {
     const char *const *coordinators; /* ends with NULL */
     uint64_t log_limit;    /* bytes of log before checkpoints; 0: default */
     uint64_t segment_size; /* 0: default */
+    uint64_t value_cache;  /* bytes of values read lately; 0: none */
     unsigned bugs;         /* storage/bugs.def; only with PENN_BUGS */
     /* Makes storage_node_on_kick() be called on the beacons' loop soon; from
      * the shard's loop. */
@@ -87,6 +88,9 @@ struct storage_figures {
     uint64_t payload_bytes, checkpoint_bytes;
     uint64_t catchup_sent, catchup_received; /* bytes of snapshots' cells */
     uint64_t epochs, lease_losses;
+    uint64_t values_damaged;
+    uint64_t cache_hits, cache_misses, cache_bytes;
+    uint64_t values_fetching;                         /* bytes of memory, now */
     uint64_t log_queued, requests, held, uncommitted; /* now */
     int64_t checkpoint_age_us; /* of the oldest tablet's */
 };

@@ -522,6 +522,7 @@ void shard_free(struct shard *s)
         free(t);
     }
     wal_close(s->wal);
+    values_free_all(s);
     free(s->tablets);
     free(s->placed);
     effects_free(&s->fx);

@@ -4,7 +4,9 @@
  * clients. Several files, by reason to change:
  *   shard.c             life, recovery, stepping replicas, effects, time
  *   shard_net.c         incoming connections, which message goes where
- *   shard_requests.c    reads, writes, watches
+ *   shard_requests.c    clients' requests: writes, what waits, watches
+ *   shard_reads.c       reads: looking up, answering (R9)
+ *   shard_values.c      fetching values that are not in memory
  *   shard_forward.c     reads that a secondary sends on to the primary (R9)
  *   shard_catchup.c     snapshots, served and fetched (R17)
  *   shard_checkpoint.c  when to checkpoint, what the log may forget

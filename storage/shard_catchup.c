@@ -77,38 +77,45 @@ static struct pinned *pin_find(struct shard *s, const struct client *c,
     return NULL;
 }
 
-static void send_page(struct client *c, uint64_t id,
-                      const struct state_snapshot *snapshot,
-                      const struct msg_scan_tablet *ask, uint64_t pin)
+enum status catchup_snapshot(struct client *c, struct tablet *t,
+                             const struct msg_scan_tablet *ask,
+                             struct state_snapshot **out)
 {
     struct shard *s = c->shard;
-    struct arena a = {0};
-    struct buf clients = {0};
-    struct msg_tablet_page page = {0};
-    struct place *places;
-    state_snapshot_page(snapshot, ask, &a, &page, &places);
-    page.snapshot = pin;
-    page.name = state_snapshot_name(snapshot);
-    if (pin != 0 && !page.more) {
-        state_snapshot_clients(snapshot, &clients);
-        page.clients = buf_slice(&clients);
+    if (replica_is_damaged(t->core)) {
+        return ST_CORRUPT; /* R16 */
     }
-    buf_clear(&s->out);
-    wire_put_tablet_page(&s->out, id, &page);
-    s->env->ops->send(c->conn, buf_slice(&s->out));
-    if (pin != 0 && c->peer.role == ROLE_STORAGE) {
-        s->figures.catchup_sent += s->out.len;
+    if (ask->snapshot == 0) {
+        *out = state_snapshot(replica_state(t->core));
+        return ST_OK;
     }
-    buf_free(&clients);
-    arena_free(&a);
+    struct pinned *p = pin_find(s, c, ask);
+    if (p == NULL) {
+        return ST_GONE;
+    }
+    p->used_us = env_now_us(s->env);
+    *out = state_snapshot_retain(p->snapshot);
+    if (ask->release) {
+        unpin(p);
+    }
+    return ST_OK;
+}
+
+void catchup_count_page(struct client *c, const struct msg_tablet_page *page,
+                        size_t bytes)
+{
+    struct shard *s = c->shard;
     s->stats.scans++;
+    if (page->snapshot != 0 && c->peer.role == ROLE_STORAGE) {
+        s->figures.catchup_sent += bytes;
+    }
 }
 
 void catchup_on_scan(struct client *c, const struct wire_msg *m)
 {
     struct shard *s = c->shard;
-    const struct msg_scan_tablet *ask = &m->u.scan_tablet;
-    struct tablet *t = shard_tablet(s, ask->tablet);
+    struct wire_msg ask = *m;
+    struct tablet *t = shard_tablet(s, m->u.scan_tablet.tablet);
     if (t == NULL) {
         shard_send_error(c, m->request, ST_NOT_FOUND, NULL);
         return;
@@ -117,24 +124,19 @@ void catchup_on_scan(struct client *c, const struct wire_msg *m)
         shard_send_error(c, m->request, ST_CORRUPT, t); /* R16 */
         return;
     }
-    if (ask->snapshot == 0) {
-        struct state_snapshot *now = state_snapshot(replica_state(t->core));
-        send_page(c, m->request, now, ask, 0);
-        state_snapshot_free(now);
+    if (c->request_count >= LIMIT_CONN_REQUESTS) {
+        shard_send_error(c, m->request, ST_BUSY, t);
         return;
     }
-    struct pinned *p =
-        ask->snapshot == SNAPSHOT_NEW ? pin_new(s, c, t) : pin_find(s, c, ask);
-    if (p == NULL) {
-        shard_send_error(c, m->request,
-                         ask->snapshot == SNAPSHOT_NEW ? ST_BUSY : ST_GONE, t);
-        return;
+    if (m->u.scan_tablet.snapshot == SNAPSHOT_NEW) {
+        struct pinned *p = pin_new(s, c, t);
+        if (p == NULL) {
+            shard_send_error(c, m->request, ST_BUSY, t);
+            return;
+        }
+        ask.u.scan_tablet.snapshot = p->id;
     }
-    p->used_us = env_now_us(s->env);
-    send_page(c, m->request, p->snapshot, ask, p->id);
-    if (ask->release) {
-        unpin(p);
-    }
+    requests_on_read(c, t, &ask);
 }
 
 void catchup_drop_client(struct client *c)

@@ -44,6 +44,12 @@ void shard_figures(struct shard *s, struct storage_figures *out)
     out->group_bytes = w.group_bytes;
     out->payload_bytes = w.payload;
     out->log_queued = w.queued;
+    struct value_cache_stats cache;
+    value_cache_get_stats(s->cache, &cache);
+    out->cache_hits = cache.hits;
+    out->cache_misses = cache.misses;
+    out->cache_bytes = cache.bytes;
+    out->values_fetching = s->values_bytes;
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         add_tablet(s->tablets[i], now, out);
     }

@@ -7,9 +7,11 @@
 #include "storage/checkpoint.h"
 #include "storage/replica.h"
 #include "storage/shard.h"
+#include "storage/value_cache.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <sys/queue.h>
 
 #define WATCH_BUCKETS 1024
 #define SNAPSHOTS_MAX 16 /* pinned by learners and scans at once */
@@ -51,10 +53,41 @@ struct client {
 
 enum request_kind {
     REQUEST_COMMAND,
-    REQUEST_READ,
+    REQUEST_READ, /* waits for a lease, or for room */
     REQUEST_WATCH,
-    REQUEST_FORWARD
+    REQUEST_FORWARD,
+    REQUEST_FETCH /* its values are on their way */
 };
+
+/* A page of cells, and what else an answer is made of, while values that are
+ * not in memory are fetched (shard_values.c). */
+struct values {
+    struct shard *shard;
+    struct cell *cells;
+    struct place *places; /* of the same COUNT */
+    uint32_t count;
+    struct cell one; /* for those that have one cell: CELLS and PLACES are */
+    struct place one_place;
+    struct arena arena;              /* of all that CELLS point at, or ... */
+    struct state_snapshot *snapshot; /* ... this; may be NULL */
+    struct msg_tablet_page *page;    /* in ARENA, for SCAN_TABLET */
+    bool more;                       /* SCAN: cells follow */
+    bool changed;                    /* WATCH */
+
+    /* Fetching. DONE comes on the loop, once. STATUS is ST_OK, or why the value
+     * of cell BAD could not be had. */
+    void (*done)(struct values *v);
+    void *ctx;
+    enum status status;
+    uint32_t bad;
+    struct value_read *reads;
+    uint32_t reads_count, next, under_way;
+    uint8_t *room; /* for all values that were not in memory */
+    uint64_t cost;
+    bool linked; /* in the shard's list, with its cost */
+    TAILQ_ENTRY(values) link;
+};
+TAILQ_HEAD(values_list, values);
 
 /* Something that will be answered later. */
 struct request {
@@ -72,7 +105,11 @@ struct request {
     /* Of one that was sent on: to whom, under which number, what it asks. */
     struct replica to;
     uint64_t number;
-    enum msg_type asked;
+    enum msg_type asked; /* of REQUEST_FETCH, too */
+    /* Of one whose values are fetched: they, and since which epoch. */
+    struct values *values;
+    uint64_t epoch;
+    unsigned again; /* times that a value was not where it was thought */
 };
 
 /* Marks request ids on the bulk lane that are of reads sent on. */
@@ -132,6 +169,9 @@ struct shard {
     uint32_t forward_count;
     uint64_t last_forward;
     struct env_timer forward_timer;
+    struct values_list values; /* under way */
+    uint64_t values_bytes;     /* that they cost */
+    struct value_cache *cache;
     struct pinned pinned[SNAPSHOTS_MAX];
     uint64_t last_pin;
 
@@ -176,6 +216,9 @@ void shard_close_clients(struct shard *s);
 
 /* shard_requests.c */
 void requests_on_message(struct client *c, const struct wire_msg *m);
+/* The read M of T: answers it, now or later. */
+void requests_on_read(struct client *c, struct tablet *t,
+                      const struct wire_msg *m);
 void requests_reply(struct shard *s, struct request *q, enum status why,
                     const struct applied *result);
 void requests_on_changed(void *ctx, struct slice partition, struct slice row,
@@ -190,6 +233,32 @@ void requests_drop_client(struct client *c);
 /* Ends all that waits on T with NOT_PRIMARY when it is that no more. */
 void requests_on_role(struct shard *s, struct tablet *t);
 void requests_free_all(struct shard *s);
+
+/* shard_reads.c */
+/* Answers the read M of C. ST_OK: done, or, if *LATER is set (the caller's),
+ * its values are on their way, and LATER's done and ctx are to be set. ST_BUSY:
+ * wait for a lease or room; ST_MORE: a watch rests, unless the deadline is
+ * OVER; else refuse it. */
+enum status reads_try(struct client *c, struct tablet *t,
+                      const struct wire_msg *m, bool over,
+                      struct values **later) MUST_CHECK;
+/* What Q waited for has come. ST_OK: answered; ST_BUSY: try again; else refuse
+ * it, and with ST_CORRUPT condemn the replica. */
+enum status reads_finish(struct request *q, const struct values *v) MUST_CHECK;
+
+/* shard_values.c */
+void values_init(struct shard *s);
+/* True if all values of V are in memory or in the cache: then they are with
+ * V's cells, until the cache changes. */
+bool values_at_hand(struct values *v);
+/* Begins to fetch FROM's values. FROM, on the stack, is copied, and what it
+ * owns taken, unless NULL is returned: too much is under way. DONE, to be set
+ * at once, never comes from within. */
+struct values *values_begin_take(struct values *from);
+/* DONE comes no more. NULL is fine. */
+void values_free(struct values *v);
+/* After the log was closed. */
+void values_free_all(struct shard *s);
 
 /* shard_forward.c */
 void forward_init(struct shard *s);
@@ -208,6 +277,12 @@ void forward_drop(struct request *q);
 
 /* shard_catchup.c */
 void catchup_on_scan(struct client *c, const struct wire_msg *m);
+/* The snapshot that ASK speaks of: the caller's to free. */
+enum status catchup_snapshot(struct client *c, struct tablet *t,
+                             const struct msg_scan_tablet *ask,
+                             struct state_snapshot **out) MUST_CHECK;
+void catchup_count_page(struct client *c, const struct msg_tablet_page *page,
+                        size_t bytes);
 void catchup_drop_client(struct client *c);
 void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
                    uint64_t epoch);

@@ -1,10 +1,12 @@
 /*
  * Clients' requests. A command becomes an entry and is answered when that is
- * applied. A read fetches its value first and is answered if the lease holds
- * then (R9); without a lease it waits, looked at again as time goes on, until
- * its deadline; a secondary sends it on (shard_forward.c). A watch rests on
- * the cell's hash until a change of that cell, then becomes a read.
+ * applied. A read is answered if the lease holds (shard_reads.c), at once or
+ * when its values have been fetched; without a lease, or while too much is
+ * being fetched, it waits, looked at again as time goes on, until its deadline;
+ * a secondary sends it on (shard_forward.c). A watch rests on the cell's hash
+ * until a change of that cell, then becomes a read.
  */
+#include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
 
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 #define READ_WAIT_US 1000000 /* a read without a lease waits this long */
 #define READ_AGAIN_US 5000
 #define WATCH_MAX_MS 60000u
+#define AGAIN_MAX 8 /* times that a read is begun anew for a moved value */
 
 /* ---- lists ---- */
 
@@ -144,78 +147,6 @@ static void on_command(struct client *c, struct tablet *t,
 
 /* ---- reads ---- */
 
-static void encode_get(const struct state *state, const struct wire_msg *m,
-                       struct buf *out)
-{
-    const struct msg_get *g = &m->u.get;
-    struct msg_value v = {0};
-    struct cell_value found = {.bytes = {NULL, 0}};
-    v.found = state_get(state, g->partition, g->row, g->column, &found);
-    v.value = found.bytes;
-    wire_put_value(out, m->request, &v);
-}
-
-static void encode_scan(const struct state *state, const struct wire_msg *m,
-                        struct buf *out)
-{
-    struct arena a = {0};
-    struct msg_cells cells = {0};
-    struct place *places;
-    state_scan(state, &m->u.scan, &a, &cells, &places);
-    wire_put_cells(out, m->request, &cells);
-    arena_free(&a);
-}
-
-/* False if the watched cell is still as seen. */
-static bool encode_watch(const struct state *state, const struct wire_msg *m,
-                         bool over, struct buf *out)
-{
-    const struct msg_watch *w = &m->u.watch;
-    struct msg_changed v = {0};
-    struct cell_value found = {.bytes = {NULL, 0}};
-    v.found = state_get(state, w->partition, w->row, w->column, &found);
-    v.value = found.bytes;
-    v.changed =
-        v.found != w->seen || (v.found && !slice_equal(v.value, w->value));
-    if (!v.changed && !over) {
-        return false;
-    }
-    if (!v.changed) {
-        v.found = 0;
-        v.value = slice_make(NULL, 0);
-    }
-    wire_put_changed(out, m->request, &v);
-    return true;
-}
-
-/* ST_OK: answered; ST_BUSY: wait for a lease; ST_MORE: a watch rests. */
-static enum status try_read(struct client *c, struct tablet *t,
-                            const struct wire_msg *m, bool over)
-{
-    struct shard *s = c->shard;
-    const struct state *state = replica_state(t->core);
-    buf_clear(&s->out);
-    bool rests = false;
-    if (m->type == MSG_GET) {
-        encode_get(state, m, &s->out);
-    } else if (m->type == MSG_SCAN) {
-        encode_scan(state, m, &s->out);
-    } else {
-        rests = !encode_watch(state, m, over, &s->out);
-    }
-    /* R9: the lease is checked after the value was fetched. */
-    enum status st = replica_may_read(t->core, env_now_us(s->env));
-    shard_note_lease(t, st == ST_OK);
-    if (st == ST_OK && rests) {
-        return ST_MORE;
-    }
-    if (st == ST_OK) {
-        s->stats.reads++;
-        s->env->ops->send(c->conn, buf_slice(&s->out));
-    }
-    return st;
-}
-
 static uint64_t watch_bucket(const struct tablet *t, struct slice p,
                              struct slice r, struct slice c)
 {
@@ -248,17 +179,60 @@ static void wait_read(struct shard *s, struct request *q)
     list_add(&s->waiting, q);
 }
 
+static void retry(struct shard *s, struct request *q);
+
+/* Q's values have come, or one of them not. */
+static void on_values(struct values *v)
+{
+    struct request *q = v->ctx;
+    struct tablet *t = q->tablet;
+    struct shard *s = t->shard;
+    q->values = NULL;
+    if (s->fatal) { /* nothing is answered any more */
+        values_free(v);
+        requests_free(q);
+        return;
+    }
+    enum status st = reads_finish(q, v);
+    q->again += v->status != ST_OK;
+    values_free(v);
+    if (st == ST_BUSY && q->again < AGAIN_MAX) {
+        retry(s, q);
+        return;
+    }
+    if (st != ST_OK) {
+        shard_send_error(q->client, q->id, st, t);
+    }
+    requests_free(q);
+    if (st == ST_CORRUPT) {
+        shard_condemn(s, t, "a value does not read as what it was");
+    }
+}
+
+static void wait_values(struct request *q, enum msg_type type, struct values *v)
+{
+    q->kind = REQUEST_FETCH;
+    q->asked = type;
+    q->epoch = replica_config(q->tablet->core)->epoch;
+    q->values = v;
+    v->done = on_values;
+    v->ctx = q;
+}
+
 /* Tries Q, which is in no list, again; it is answered or waits on. */
 static void retry(struct shard *s, struct request *q)
 {
     struct arena a = {0};
     struct wire_msg m;
+    struct values *later;
     int64_t now = env_now_us(s->env);
     enum status st = wire_decode(buf_slice(&q->frame), &a, &m);
     assert(st == ST_OK);
     bool over = now >= q->deadline_us;
-    st = try_read(q->client, q->tablet, &m, over);
-    if (st == ST_OK) {
+    st = reads_try(q->client, q->tablet, &m, over, &later);
+    if (later != NULL) {
+        wait_values(q, m.type, later);
+    } else if (st == ST_OK) {
         requests_free(q);
     } else if (st == ST_MORE) {
         rest_watch(s, q, &m.u.watch);
@@ -274,17 +248,18 @@ static void retry(struct shard *s, struct request *q)
     arena_free(&a);
 }
 
-static void on_read(struct client *c, struct tablet *t,
-                    const struct wire_msg *m)
+void requests_on_read(struct client *c, struct tablet *t,
+                      const struct wire_msg *m)
 {
     struct shard *s = c->shard;
+    struct values *later;
     int64_t wait = READ_WAIT_US, now = env_now_us(s->env);
-    enum status st = try_read(c, t, m, false);
-    if (st == ST_OK ||
+    enum status st = reads_try(c, t, m, false, &later);
+    if ((st == ST_OK && later == NULL) ||
         (st == ST_NOT_PRIMARY && forward_begin(c, t, m, now + wait))) {
         return;
     }
-    if (st != ST_BUSY && st != ST_MORE) {
+    if (st != ST_OK && st != ST_BUSY && st != ST_MORE) {
         shard_send_error(c, m->request, st, t);
         return;
     }
@@ -296,7 +271,9 @@ static void on_read(struct client *c, struct tablet *t,
     }
     q->deadline_us = now + wait;
     wire_put(&q->frame, m);
-    if (st == ST_MORE) {
+    if (later != NULL) {
+        wait_values(q, m->type, later);
+    } else if (st == ST_MORE) {
         rest_watch(s, q, &m->u.watch);
     } else {
         wait_read(s, q);
@@ -467,7 +444,7 @@ void requests_on_message(struct client *c, const struct wire_msg *m)
     } else if (m->type == MSG_COMMAND) {
         on_command(c, t, m);
     } else {
-        on_read(c, t, m);
+        requests_on_read(c, t, m);
     }
 }
 
@@ -478,6 +455,7 @@ void requests_init(struct shard *s)
     s->watch_timer.fn = on_watch_timer;
     s->watch_timer.data = s;
     forward_init(s);
+    values_init(s);
 }
 
 /* Commands stay, owed to nobody, until their entry is applied. */
@@ -496,6 +474,9 @@ void requests_drop_client(struct client *c)
             requests_free(q);
         } else if (q->kind == REQUEST_FORWARD) {
             forward_drop(q);
+        } else if (q->kind == REQUEST_FETCH) {
+            values_free(q->values);
+            requests_free(q);
         }
     }
 }

@@ -293,12 +293,19 @@ struct state_snapshot *state_snapshot(struct state *s)
     p->cells = cells_clone(&s->cells);
     state_encode_clients(s, &p->clients);
     p->applied = s->applied;
+    p->refs = 1;
+    return p;
+}
+
+struct state_snapshot *state_snapshot_retain(struct state_snapshot *p)
+{
+    p->refs++;
     return p;
 }
 
 void state_snapshot_free(struct state_snapshot *p)
 {
-    if (p == NULL) {
+    if (p == NULL || --p->refs > 0) {
         return;
     }
     cells_fini(&p->cells);

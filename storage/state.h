@@ -141,6 +141,8 @@ struct id128 state_digest(const struct state *s);
  * client table encoded ---- */
 
 struct state_snapshot *state_snapshot(struct state *s);
+/* One more who will free it. */
+struct state_snapshot *state_snapshot_retain(struct state_snapshot *p);
 void state_snapshot_free(struct state_snapshot *p);
 struct name state_snapshot_name(const struct state_snapshot *p);
 struct id128 state_snapshot_digest(const struct state_snapshot *p);

@@ -80,6 +80,7 @@ struct state {
 };
 
 struct state_snapshot {
+    uint32_t refs;
     struct cells cells;
     struct buf clients; /* encoded */
     struct name applied;

@@ -206,6 +206,11 @@ static void refresh_figures(struct storaged *s)
     count_to(m, M_CHECKPOINT_WRITTEN, f.checkpoint_bytes);
     count_to(m, M_EPOCHS, f.epochs);
     count_to(m, M_LEASE_LOSSES, f.lease_losses);
+    count_to(m, M_CACHE_HITS, f.cache_hits);
+    count_to(m, M_CACHE_MISSES, f.cache_misses);
+    count_to(m, M_VALUES_DAMAGED, f.values_damaged);
+    metrics_set(m, M_CACHE_BYTES, (int64_t)f.cache_bytes);
+    metrics_set(m, M_VALUES_FETCHING, (int64_t)f.values_fetching);
     count_to(m, M_CATCHUP_SENT, f.catchup_sent);
     count_to(m, M_CATCHUP_RECEIVED, f.catchup_received);
     metrics_set(m, M_CHECKPOINT_AGE, f.checkpoint_age_us / 1000000);
@@ -277,6 +282,7 @@ static enum status start_node(struct storaged *s, struct err *err)
         .coordinators = (const char *const *)c->cluster.coordinators.items,
         .log_limit = own->log_limit,
         .segment_size = own->segment_size,
+        .value_cache = own->value_cache,
         .kick = kick,
         .on_fatal = on_fatal,
         .on_identity = on_identity,

@@ -143,6 +143,7 @@ static struct storage_node_options storage_setup(struct member *m)
         .coordinators = m->c->coordinators,
         .log_limit = m->c->o.log_limit,
         .segment_size = m->c->o.segment_size,
+        .value_cache = KIB(64),
         .bugs = m->c->o.bugs,
         .kick = on_kick,
         .on_fatal = on_fatal,

@@ -202,6 +202,7 @@ static void start_node(struct node_rig *g)
         .status_address = "",
         .coordinators = coordinators,
         .segment_size = KIB(256),
+        .value_cache = KIB(64),
         .kick = on_kick,
         .on_fatal = on_fatal,
         .on_identity = on_identity,
