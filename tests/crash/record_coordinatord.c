@@ -13,40 +13,13 @@
 #include "coordinator/register.h"
 #include "tests/crash/record_io.h"
 
-enum status __real_env_uv_open(const struct env_uv_options *o, struct env **out,
-                               struct err *err);
-enum status __wrap_env_uv_open(const struct env_uv_options *o, struct env **out,
-                               struct err *err);
-enum status __real_coordinator_new(struct env *env,
-                                   const struct coordinator_options *o,
-                                   struct coordinator **out, struct err *err);
-enum status __wrap_coordinator_new(struct env *env,
-                                   const struct coordinator_options *o,
-                                   struct coordinator **out, struct err *err);
-enum status __real_register_write_now(struct generation_register *r,
-                                      const struct generation *v,
-                                      struct err *err);
-enum status __wrap_register_write_now(struct generation_register *r,
-                                      const struct generation *v,
-                                      struct err *err);
-enum status __real_register_create(struct env *env,
-                                   const struct register_identity *id,
-                                   const struct generation *first,
-                                   struct generation_register **out,
-                                   struct err *err);
-enum status __wrap_register_create(struct env *env,
-                                   const struct register_identity *id,
-                                   const struct generation *first,
-                                   struct generation_register **out,
-                                   struct err *err);
-void __real_register_write(struct generation_register *r,
-                           const struct generation *v,
-                           void (*done)(void *ctx, enum status status),
-                           void *ctx);
-void __wrap_register_write(struct generation_register *r,
-                           const struct generation *v,
-                           void (*done)(void *ctx, enum status status),
-                           void *ctx);
+/* Of the same types as what they stand for, or this does not compile. */
+#define WRAP(f) extern __typeof__(f) __real_##f, __wrap_##f
+WRAP(env_uv_open);
+WRAP(coordinator_new);
+WRAP(register_create);
+WRAP(register_write);
+WRAP(register_write_now);
 
 static void told(uint64_t term)
 {

@@ -15,42 +15,17 @@
 #define SEGMENT KIB(512) /* so that there is much turning over */
 #define LOG_LIMIT MIB(1)
 
-enum status __real_env_uv_open(const struct env_uv_options *o, struct env **out,
-                               struct err *err);
-enum status __wrap_env_uv_open(const struct env_uv_options *o, struct env **out,
-                               struct err *err);
-enum status __real_shard_open(const struct storage_node_options *o,
-                              struct store *store, struct beacon_table *beacons,
-                              struct shard **out, struct err *err);
-enum status __wrap_shard_open(const struct storage_node_options *o,
-                              struct store *store, struct beacon_table *beacons,
-                              struct shard **out, struct err *err);
-enum status __real_storage_node_start(const struct storage_node_options *o,
-                                      struct storage_node **out,
-                                      struct err *err);
-enum status __wrap_storage_node_start(const struct storage_node_options *o,
-                                      struct storage_node **out,
-                                      struct err *err);
-uint64_t __real_wal_append(struct wal *w, struct wal_record *r);
-uint64_t __wrap_wal_append(struct wal *w, struct wal_record *r);
-void __real_replica_step(struct replica_core *r, const struct event *e,
-                         struct effects *fx);
-void __wrap_replica_step(struct replica_core *r, const struct event *e,
-                         struct effects *fx);
-enum status __real_replica_replay(struct replica_core *r,
-                                  const struct wal_record *record);
-enum status __wrap_replica_replay(struct replica_core *r,
-                                  const struct wal_record *record);
-void __real_replica_recovered(struct replica_core *r, bool damaged);
-void __wrap_replica_recovered(struct replica_core *r, bool damaged);
-void __real_state_apply(struct state *s, struct name name, struct slice payload,
-                        struct applied *out);
-void __wrap_state_apply(struct state *s, struct name name, struct slice payload,
-                        struct applied *out);
-void __real_requests_reply(struct shard *s, struct request *q, enum status why,
-                           const struct applied *result);
-void __wrap_requests_reply(struct shard *s, struct request *q, enum status why,
-                           const struct applied *result);
+/* Of the same types as what they stand for, or this does not compile. */
+#define WRAP(f) extern __typeof__(f) __real_##f, __wrap_##f
+WRAP(env_uv_open);
+WRAP(shard_open);
+WRAP(storage_node_start);
+WRAP(wal_append);
+WRAP(replica_step);
+WRAP(replica_replay);
+WRAP(replica_recovered);
+WRAP(state_apply);
+WRAP(requests_reply);
 
 static uint32_t at_hand; /* the tablet that is being stepped */
 
@@ -142,9 +117,9 @@ static void note_state(struct state *s)
 }
 
 void __wrap_state_apply(struct state *s, struct name name, struct slice payload,
-                        struct applied *out)
+                        uint64_t position, struct applied *out)
 {
-    __real_state_apply(s, name, payload, out);
+    __real_state_apply(s, name, payload, position, out);
     note_state(s);
 }
 
