@@ -82,6 +82,26 @@ void inspect_add_damage(struct inspect *p, uint64_t from, uint64_t to)
     p->damage[p->damage_count++] = (struct inspect_range){from, to};
 }
 
+/* Of files that say the same of themselves the one of the latest start has
+ * it. */
+void inspect_add_kept(struct inspect *p, const struct wal_kept *k)
+{
+    struct inspect_segment *found = NULL;
+    for (size_t i = 0; i < p->segment_count; i++) {
+        struct inspect_segment *s = &p->segments[i];
+        bool fits = (s->f.has_header || s->f.live) && s->f.base == k->begin &&
+                    s->f.base + s->f.size == k->end;
+        if (fits && (found == NULL || s->f.counter > found->f.counter)) {
+            found = s;
+        }
+    }
+    if (found != NULL) {
+        found->kept = true;
+        found->live_values = k->live;
+        found->value_tablets = k->tablets;
+    }
+}
+
 void inspect_free(struct inspect *p)
 {
     free(p->segments);
@@ -222,6 +242,14 @@ static void put_pins(const struct inspect *p, const struct inspect_segment *s,
                pins);
 }
 
+static void put_values(const struct inspect_segment *s, struct buf *out)
+{
+    if (s->kept) {
+        buf_printf(out, " live_values=%" PRIu64 " value_tablets=%zu",
+                   s->live_values, s->value_tablets);
+    }
+}
+
 static void print_segment(const struct inspect *p,
                           const struct inspect_segment *s, struct buf *out)
 {
@@ -229,7 +257,9 @@ static void print_segment(const struct inspect *p,
     buf_put_text(out, "segment file=");
     put_file(f, out);
     buf_printf(out, " state=%s header=%s file_bytes=%" PRIu64,
-               f->live ? "live" : "spare",
+               f->live   ? "live"
+               : s->kept ? "kept"
+                         : "spare",
                f->has_header  ? "whole"
                : f->slot == 0 ? "missing"
                               : "none",
@@ -244,6 +274,7 @@ static void print_segment(const struct inspect *p,
                    f->sequence, f->base, f->size, f->begin, f->counter);
     }
     if (!f->live) {
+        put_values(s, out);
         buf_put_text(out, "\n");
         return;
     }
@@ -257,6 +288,7 @@ static void print_segment(const struct inspect *p,
     if (s->bytes > 0) {
         buf_printf(out, " first=%" PRIu64 " last=%" PRIu64, s->first, s->last);
     }
+    put_values(s, out);
     put_pins(p, s, out);
 }
 

@@ -17,6 +17,9 @@ struct inspect_segment {
     uint64_t records[WAL_KINDS];
     uint64_t bytes;       /* of valid records */
     uint64_t first, last; /* positions of the first and behind the last */
+    bool kept;            /* for values alone, once all is recovered: */
+    uint64_t live_values; /* their bytes */
+    size_t value_tablets; /* that have some, or whose checkpoint names some */
 };
 
 struct inspect_checkpoint {
@@ -91,6 +94,8 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out);
 void inspect_add_segment(struct inspect *p, const struct wal_found *f);
 void inspect_add_record(struct inspect *p, const struct wal_record *r);
 void inspect_add_damage(struct inspect *p, uint64_t from, uint64_t to);
+/* A start would keep the segment of these positions. */
+void inspect_add_kept(struct inspect *p, const struct wal_kept *k);
 void inspect_free(struct inspect *p);
 
 #endif

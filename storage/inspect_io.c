@@ -247,6 +247,14 @@ static void read_checkpoints(struct inspection *x)
 
 /* ---- what a start would do ---- */
 
+static void take_kept(struct inspection *x, struct shard *s)
+{
+    struct wal_kept k;
+    for (size_t i = 0; shard_kept(s, i, &k); i++) {
+        inspect_add_kept(&x->p, &k);
+    }
+}
+
 static void take_reports(struct inspection *x, struct shard *s)
 {
     struct tablet_report *r = xcalloc(LIMIT_TABLETS, sizeof(*r));
@@ -306,6 +314,7 @@ static void recover(struct inspection *x)
     p->recovery_status = shard_open(&o, &store, beacons, &s, &p->recovery_err);
     if (p->recovery_status == ST_OK) {
         take_reports(x, s);
+        take_kept(x, s);
     }
     x->env->log = &x->silent;
     readonly_env_end(x->env); /* nothing is under way any more */

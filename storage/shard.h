@@ -37,6 +37,10 @@ void shard_free(struct shard *s);
  * in time; for inspecting one that will not be started. */
 void shard_release(struct shard *s);
 
+/* The I-th segment that the log keeps for values alone; false if none. */
+struct wal_kept;
+bool shard_kept(const struct shard *s, size_t i, struct wal_kept *out);
+
 bool shard_serving(struct shard *s, uint32_t tablet);
 bool shard_digest(struct shard *s, uint32_t tablet, struct name *applied,
                   struct id128 *digest);

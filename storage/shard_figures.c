@@ -44,6 +44,12 @@ void shard_figures(struct shard *s, struct storage_figures *out)
     out->group_bytes = w.group_bytes;
     out->payload_bytes = w.payload;
     out->log_queued = w.queued;
+    out->log_written = w.bytes;
+    out->log_moved = w.moved;
+    out->log_collected = w.collected;
+    out->log_kept = w.kept_bytes;
+    out->log_kept_live = w.kept_live;
+    out->log_values = w.live;
     struct value_cache_stats cache;
     value_cache_get_stats(s->cache, &cache);
     out->cache_hits = cache.hits;
@@ -56,6 +62,15 @@ void shard_figures(struct shard *s, struct storage_figures *out)
     for (const struct client *c = s->clients; c != NULL; c = c->next) {
         out->requests += c->request_count;
     }
+}
+
+bool shard_kept(const struct shard *s, size_t i, struct wal_kept *out)
+{
+    bool there = i < wal_kept_count(s->wal);
+    if (there) {
+        wal_kept_get(s->wal, i, out);
+    }
+    return there;
 }
 
 static void tablet_figures(const struct shard *s, const struct tablet *t,

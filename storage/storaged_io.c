@@ -191,6 +191,22 @@ static void refresh(struct storaged *s)
     metrics_set(m, M_CONNECTIONS, (int64_t)net.conns_open);
 }
 
+static void refresh_log(struct metrics *m, const struct storage_figures *f)
+{
+    uint64_t written = f->log_written + f->checkpoint_bytes;
+    count_to(m, M_PAYLOAD, f->payload_bytes);
+    count_to(m, M_CHECKPOINT_WRITTEN, f->checkpoint_bytes);
+    count_to(m, M_LOG_MOVED, f->log_moved);
+    count_to(m, M_LOG_COLLECTED, f->log_collected);
+    metrics_set(m, M_LOG_KEPT, (int64_t)f->log_kept);
+    metrics_set(m, M_LOG_KEPT_LIVE, (int64_t)f->log_kept_live);
+    metrics_set(m, M_LOG_VALUES, (int64_t)f->log_values);
+    if (f->payload_bytes > 0) {
+        metrics_set(m, M_WRITE_AMPLIFICATION,
+                    (int64_t)(written * 100 / f->payload_bytes));
+    }
+}
+
 static void refresh_figures(struct storaged *s)
 {
     struct metrics *m = s->daemon->metrics;
@@ -202,8 +218,7 @@ static void refresh_figures(struct storaged *s)
     metrics_copy(m, M_GROUP_RECORDS, &f.group_records);
     metrics_copy(m, M_GROUP_BYTES, &f.group_bytes);
     metrics_copy(m, M_CHECKPOINT_TIME, &f.checkpoint_us);
-    count_to(m, M_PAYLOAD, f.payload_bytes);
-    count_to(m, M_CHECKPOINT_WRITTEN, f.checkpoint_bytes);
+    refresh_log(m, &f);
     count_to(m, M_EPOCHS, f.epochs);
     count_to(m, M_LEASE_LOSSES, f.lease_losses);
     count_to(m, M_CACHE_HITS, f.cache_hits);

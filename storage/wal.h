@@ -210,8 +210,8 @@ struct wal_stats {
     uint64_t payload; /* bytes of entries, of BYTES */
     uint64_t queued;  /* now: bytes not on disk */
     uint64_t value_reads;
-    uint64_t moved;         /* bytes of WAL_VALUE records' payloads, of BYTES */
-    uint64_t kept_released; /* segments given back */
+    uint64_t moved;     /* bytes of WAL_VALUE records' payloads, of BYTES */
+    uint64_t collected; /* bytes of kept segments given back */
     uint64_t kept, kept_bytes; /* now: kept segments */
     uint64_t kept_live, live;  /* bytes of values: in these, in all */
     uint64_t nowhere; /* calls of wal_value_live() where no segment is */

@@ -250,7 +250,7 @@ void wal_kept_release(struct wal *w, uint64_t oldest)
         struct wal_segment s = w->kept.at[i];
         if (s.row_count == 0 && s.changed <= oldest) {
             wal_segments_erase(&w->kept, i);
-            w->stats.kept_released++;
+            w->stats.collected += s.size;
             to_spare(w, s);
             any = true;
         }

@@ -376,17 +376,6 @@ static void check_note(struct recovery *v, struct place *at)
     }
 }
 
-static bool is_earlier(const struct recovery *v, const struct found *f)
-{
-    const struct wal_segments *kept = &v->w->kept;
-    for (size_t i = 0; i < kept->count; i++) {
-        if (kept->at[i].slot == f->slot) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void tell_segment(struct recovery *v, const struct found *f, bool live)
 {
     const struct wal_witness *witness = v->w->o.witness;
@@ -394,7 +383,6 @@ static void tell_segment(struct recovery *v, const struct found *f, bool live)
                           .has_header = f->has_header,
                           .cut_short = f->cut_short,
                           .live = live,
-                          .earlier = !live && is_earlier(v, f),
                           .file_size = f->file_size,
                           .sequence = f->h.sequence,
                           .base = f->h.base,

@@ -18,8 +18,8 @@ struct wal_found {
     uint32_t slot;   /* in its name; 0: the file is missing */
     bool has_header; /* of this format, whole */
     bool cut_short;  /* of the file */
-    bool live;       /* of the chain that is read; else spare ... */
-    bool earlier;    /* ... or kept, if it holds live values (wal_kept.c) */
+    bool live;       /* of the chain that is read; else spare, or kept for the
+                        live values that it holds (wal_kept.c) */
     uint64_t file_size;
     uint64_t sequence, base, size, begin, counter; /* as its header says */
 };
