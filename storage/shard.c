@@ -244,6 +244,9 @@ static void on_full(void *ctx, bool full)
     struct shard *s = ctx;
     s->host.full = full;
     beacon_table_set_full(s->host.beacons, full);
+    if (full) {
+        checkpoint_soon(s);
+    }
 }
 
 static enum status room(void *ctx, size_t bytes, bool settles)
@@ -429,6 +432,7 @@ enum status shard_open(const struct storage_node_options *o,
     s->tick.fn = on_tick;
     s->tick.data = s;
     checkpoint_init(s);
+    catchup_init(s);
     s->host = (struct replica_host){
         .self = {store->node, store->id},
         .incarnation = store->incarnation,
@@ -499,6 +503,7 @@ void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx)
     s->fatal = true;
     env_timer_stop(s->env, &s->tick);
     checkpoint_stop(s);
+    catchup_stop(s);
     wal_stop(s->wal, on_log_stopped, s);
 }
 
@@ -509,6 +514,7 @@ void shard_free(struct shard *s)
     }
     env_timer_stop(s->env, &s->tick);
     checkpoint_stop(s);
+    catchup_stop(s);
     cluster_free(s);
     shard_close_clients(s);
     requests_free_all(s);

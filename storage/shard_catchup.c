@@ -4,7 +4,9 @@
  * as the reader comes back; the reader loads the pages into a fresh state,
  * writes that as its checkpoint, and only when it is on disk installs it.
  * One fetch runs at a time for a tablet; whatever goes wrong ends it, and the
- * primary, hearing where this replica stands, begins again.
+ * primary, hearing where this replica stands, begins again. Where the disk had
+ * no room for the checkpoint, the next fetch rests before it reads anything:
+ * it would only find the same, and all of a tablet is much to send in vain.
  */
 #include "storage/shard_impl.h"
 
@@ -12,6 +14,8 @@
 #include <string.h>
 
 #define PIN_IDLE_US 30000000
+#define REST_FIRST_US 1000000 /* after a full disk; twice as long each time */
+#define REST_MOST_US 60000000
 
 struct fetch {
     struct shard *shard;
@@ -21,6 +25,7 @@ struct fetch {
     uint64_t snapshot; /* as the server calls it */
     struct state *state;
     struct name name;
+    bool rests;    /* nothing was asked yet: the disk was full last time */
     bool complete; /* the checkpoint is being written */
 };
 
@@ -197,6 +202,61 @@ static bool ask_page(struct fetch *f, const struct cell *after)
     return links_send(s->bulk, f->from.node, f->from.store, buf_slice(&s->out));
 }
 
+/* If not connected, it asks when it is. */
+static void begin_fetch(struct fetch *f)
+{
+    struct shard *s = f->shard;
+    f->rests = false;
+    log_info(s->env->log, "catchup", "snapshot-asked",
+             "tablet=%" PRIu32 " epoch=%" PRIu64 " from=%" PRIu32,
+             f->tablet->id, f->epoch, f->from.node);
+    (void)ask_page(f, NULL);
+}
+
+/* Sets the timer for the fetch that has rested longest. */
+static void arm_rest(struct shard *s)
+{
+    int64_t now = env_now_us(s->env), next = INT64_MAX;
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        const struct tablet *t = s->tablets[i];
+        if (catchup_rests(t) && t->fetch_after_us < next) {
+            next = t->fetch_after_us;
+        }
+    }
+    if (next != INT64_MAX) {
+        env_timer_start(s->env, &s->catchup_timer, next > now ? next - now : 0);
+    }
+}
+
+static void on_rested(struct env_timer *timer)
+{
+    struct shard *s = timer->data;
+    int64_t now = env_now_us(s->env);
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        struct tablet *t = s->tablets[i];
+        if (catchup_rests(t) && t->fetch_after_us <= now) {
+            begin_fetch(t->fetch);
+        }
+    }
+    arm_rest(s);
+}
+
+bool catchup_rests(const struct tablet *t)
+{
+    return t->fetch != NULL && t->fetch->rests;
+}
+
+void catchup_init(struct shard *s)
+{
+    s->catchup_timer.fn = on_rested;
+    s->catchup_timer.data = s;
+}
+
+void catchup_stop(struct shard *s)
+{
+    env_timer_stop(s->env, &s->catchup_timer);
+}
+
 void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
                    uint64_t epoch)
 {
@@ -209,10 +269,12 @@ void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
     f->snapshot = SNAPSHOT_NEW;
     f->state = state_new();
     t->fetch = f;
-    log_info(s->env->log, "catchup", "snapshot-asked",
-             "tablet=%" PRIu32 " epoch=%" PRIu64 " from=%" PRIu32, t->id, epoch,
-             from.node);
-    (void)ask_page(f, NULL); /* if not connected: when it is */
+    f->rests = env_now_us(s->env) < t->fetch_after_us;
+    if (f->rests) {
+        arm_rest(s);
+    } else {
+        begin_fetch(f);
+    }
 }
 
 /* A snapshot is of a name that there can be in the epoch of the fetch. */
@@ -253,10 +315,26 @@ void catchup_begin_writing(struct tablet *t)
     }
 }
 
+static void note_written(struct tablet *t, enum status st)
+{
+    if (st == ST_OK) {
+        t->fetch_rest_us = 0;
+    } else if (st == ST_NO_SPACE) {
+        int64_t rest = 2 * t->fetch_rest_us;
+        rest = rest < REST_FIRST_US ? REST_FIRST_US : rest;
+        t->fetch_rest_us = rest < REST_MOST_US ? rest : REST_MOST_US;
+        t->fetch_after_us = env_now_us(t->shard->env) + t->fetch_rest_us;
+        log_error(t->shard->env->log, "catchup", "no-space",
+                  "tablet=%" PRIu32 " action=try_again after_s=%" PRId64, t->id,
+                  t->fetch_rest_us / 1000000);
+    }
+}
+
 /* The fetched state's checkpoint is on disk, or could not be written. */
 void catchup_on_written(struct tablet *t, enum status st)
 {
     struct fetch *f = t->fetch;
+    note_written(t, st);
     t->installing = false;
     if (f != NULL && f->complete) {
         end_fetch(f, st == ST_OK ? f->state : NULL);
@@ -269,7 +347,7 @@ void catchup_on_page(struct shard *s, const struct env_peer *p,
     uint32_t id = (uint32_t)(m->request & 0xffff);
     struct tablet *t = shard_tablet(s, id);
     struct fetch *f = t == NULL ? NULL : t->fetch;
-    if (f == NULL || f->complete || f->epoch != m->request >> 16 ||
+    if (f == NULL || f->rests || f->complete || f->epoch != m->request >> 16 ||
         f->from.node != p->node) {
         return;
     }
@@ -303,7 +381,8 @@ void catchup_on_up(struct shard *s, uint32_t node)
 {
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct fetch *f = s->tablets[i]->fetch;
-        if (f != NULL && f->from.node == node && f->snapshot == SNAPSHOT_NEW) {
+        if (f != NULL && f->from.node == node && !f->rests &&
+            f->snapshot == SNAPSHOT_NEW) {
             (void)ask_page(f, NULL);
         }
     }

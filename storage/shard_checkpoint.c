@@ -9,6 +9,10 @@
  * therefore never below a quarter of the data: for each byte in the log at
  * most about four go into checkpoints, however much there is.
  *
+ * On a full disk the log is too long however short it is, as long as it has a
+ * segment that could be used again: what is let go of is the only room there
+ * may be for a long time.
+ *
  * One that fails, as on a full disk, is tried again after a second: the log
  * grows meanwhile as long as it can, and reads and other tablets go on.
  */
@@ -52,6 +56,14 @@ void shard_release(struct shard *s)
 {
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         release(s, s->tablets[i]);
+    }
+}
+
+void checkpoint_soon(struct shard *s)
+{
+    if (!s->checkpoint_waits && !s->stopping) {
+        s->checkpoint_waits = true;
+        env_timer_start(s->env, &s->checkpoint_timer, 0);
     }
 }
 
@@ -197,6 +209,9 @@ static uint64_t data_bytes(const struct shard *s)
 static bool log_too_long(struct shard *s)
 {
     uint64_t size = wal_size(s->wal);
+    if (wal_wants_relief(s->wal)) {
+        return true;
+    }
     if (size > s->log_limit && size > s->log_allowed) {
         s->log_allowed = data_bytes(s) / LOG_SHARE;
     }

@@ -33,6 +33,9 @@ struct tablet {
     uint64_t writing_epoch;
     struct fetch *fetch;
     bool installing; /* the writer writes a fetched snapshot */
+    /* After one that found a full disk: when the next may begin, how long
+     * that rest is. */
+    int64_t fetch_after_us, fetch_rest_us;
     bool condemned;  /* recovery: its chain of names broke (R16) */
     uint64_t known;  /* recovery: a damaged checkpoint ended with this seq */
     uint64_t proven; /* recovery: up to this position nothing is missing */
@@ -144,8 +147,9 @@ struct shard {
     /* After a checkpoint that failed: when there may be another. */
     struct env_timer checkpoint_timer;
     bool checkpoint_waits;
-    enum status checkpoint_told; /* why the last one failed */
-    struct placed *placed;       /* ring, in log order */
+    enum status checkpoint_told;    /* why the last one failed */
+    struct env_timer catchup_timer; /* of fetches that rest */
+    struct placed *placed;          /* ring, in log order */
     uint32_t placed_head, placed_count, placed_cap;
 
     struct tablet **tablets; /* in order of id */
@@ -276,6 +280,8 @@ void forward_on_epoch(struct shard *s, const struct tablet *t);
 void forward_drop(struct request *q);
 
 /* shard_catchup.c */
+void catchup_init(struct shard *s);
+void catchup_stop(struct shard *s);
 void catchup_on_scan(struct client *c, const struct wire_msg *m);
 /* The snapshot that ASK speaks of: the caller's to free. */
 enum status catchup_snapshot(struct client *c, struct tablet *t,
@@ -294,6 +300,8 @@ void catchup_on_written(struct tablet *t, enum status st);
 void catchup_begin_writing(struct tablet *t);
 void catchup_on_up(struct shard *s, uint32_t node);
 void catchup_on_down(struct shard *s, uint32_t node);
+/* T waits with a snapshot, because the last one found a full disk. */
+bool catchup_rests(const struct tablet *t);
 void catchup_abort(struct tablet *t);
 void catchup_free_all(struct shard *s);
 
@@ -304,6 +312,8 @@ void checkpoint_stop(struct shard *s);
 void checkpoint_begin_take(struct shard *s, struct tablet *t,
                            struct state_snapshot *snapshot);
 void checkpoint_consider(struct shard *s);
+/* The same, soon; also from within a step. */
+void checkpoint_soon(struct shard *s);
 bool checkpoint_running(const struct shard *s);
 /* Bytes of a checkpoint FILE (without the folder); 0 if it is gone. */
 uint64_t checkpoint_file_bytes(struct shard *s, const char *file);

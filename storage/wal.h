@@ -123,6 +123,9 @@ enum status wal_room(struct wal *w, size_t bytes) MUST_CHECK;
 bool wal_has_room(struct wal *w, size_t bytes);
 /* Commands are refused for want of space, and nothing more should be sent. */
 bool wal_is_full(const struct wal *w);
+/* The same, and there are segments that some tablet still needs and that
+ * could be used again if none did. */
+bool wal_wants_relief(const struct wal *w);
 
 /* TABLET needs nothing before POSITION any more (UINT64_MAX: nothing at all).
  * A tablet counts from its first record on; segments that no tablet needs are

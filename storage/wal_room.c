@@ -126,6 +126,11 @@ bool wal_is_full(const struct wal *w)
     return w->full;
 }
 
+bool wal_wants_relief(const struct wal *w)
+{
+    return w->full && w->live.count > 1;
+}
+
 bool wal_wants_segment(struct wal *w)
 {
     uint64_t spares = w->spare.count;

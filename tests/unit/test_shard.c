@@ -226,6 +226,105 @@ START_TEST(much_data_much_log)
 }
 END_TEST
 
+/* The log is far below its limit, but there is no room for more of it: what
+ * checkpoints let go of is used again, before anybody makes room. */
+START_TEST(a_full_disk_is_relieved_by_checkpoints)
+{
+    struct sim_host *h = sim_env_host(b.e);
+    struct tablet *t = follow(1);
+    fill(t, 20);
+    /* Enough for a checkpoint, not for a segment. */
+    sim_disk_limit(h, sim_disk_used(h) + SEGMENT / 2);
+    uint64_t checkpoints = b.s->stats.checkpoints;
+    for (int i = 0; i < 5; i++) {
+        uint64_t end = wal_end(b.s->wal);
+        fill(t, 10);
+        world_run_for(b.w, 100 * SIM_MS);
+        ck_assert(!wal_is_full(b.s->wal));
+        ck_assert_uint_ge(wal_end(b.s->wal), end + 10 * KIB(4));
+        ck_assert_uint_lt(wal_size(b.s->wal), LIMIT);
+    }
+    ck_assert_uint_gt(b.s->stats.checkpoints, checkpoints);
+    /* Nothing to let go of, nothing to do. */
+    checkpoints = b.s->stats.checkpoints;
+    world_run_for(b.w, 10 * SIM_S);
+    ck_assert_uint_eq(b.s->stats.checkpoints, checkpoints);
+}
+END_TEST
+
+static void need_snapshot(struct tablet *t)
+{
+    struct wire_msg m = {.type = MSG_SNAPSHOT_NEEDED};
+    m.u.snapshot_needed = (struct msg_snapshot_needed){t->id, b.epoch};
+    tell(t, &m);
+}
+
+/* The only page of a snapshot of much. */
+static void give_page(struct tablet *t)
+{
+    static uint8_t value[KIB(1)];
+    struct cell cells[600];
+    char rows[600][8];
+    struct state *empty = state_new();
+    struct state_snapshot *none = state_snapshot(empty);
+    struct env_peer from = {.node = PRIMARY, .store = {{PRIMARY}}};
+    struct wire_msg m = {.type = MSG_TABLET_PAGE,
+                         .request = b.epoch << 16 | t->id};
+    struct buf clients = {0};
+    state_snapshot_clients(none, &clients);
+    for (int i = 0; i < 600; i++) {
+        snprintf(rows[i], sizeof(rows[i]), "%04d", i);
+        cells[i] = (struct cell){.partition = slice_of("p"),
+                                 .row = slice_of(rows[i]),
+                                 .value = slice_make(value, sizeof(value))};
+    }
+    m.u.tablet_page = (struct msg_tablet_page){.snapshot = 1,
+                                               .name = {b.epoch, 700},
+                                               .cells = cells,
+                                               .cells_count = 600,
+                                               .clients = buf_slice(&clients)};
+    catchup_on_page(b.s, &from, &m);
+    world_run_for(b.w, 900 * SIM_MS);
+    buf_free(&clients);
+    state_snapshot_free(none);
+    state_free(empty);
+}
+
+/* A snapshot that found no room is not read again at once, for nothing. */
+START_TEST(a_full_disk_gives_snapshots_a_rest)
+{
+    struct sim_host *h = sim_env_host(b.e);
+    struct links_options l = {.env = b.e, .lane = LANE_BULK};
+    struct tablet *t = enter(1, false);
+    int64_t rests[3], failed = 0;
+    b.s->bulk = links_new(&l);
+    sim_disk_limit(h, sim_disk_used(h) + KIB(200));
+    for (int i = 0; i < 3; i++) {
+        need_snapshot(t);
+        ck_assert(t->fetch != NULL);
+        while (catchup_rests(t)) {
+            need_snapshot(t); /* the primary asks again and again */
+            world_run_for(b.w, 100 * SIM_MS);
+        }
+        rests[i] = world_now(b.w) - failed;
+        failed = world_now(b.w);
+        give_page(t);
+        ck_assert_uint_eq(t->checkpoint.seq, 0);
+    }
+    ck_assert_int_ge(rests[1], SIM_S);
+    ck_assert_int_ge(rests[2], 2 * SIM_S);
+    /* There is room: it succeeds, and the next one waits for nothing. */
+    sim_disk_limit(h, 0);
+    need_snapshot(t);
+    while (catchup_rests(t)) {
+        world_run_for(b.w, 100 * SIM_MS);
+    }
+    give_page(t);
+    ck_assert_uint_eq(t->checkpoint.seq, 700);
+    ck_assert_uint_eq(b.s->stats.snapshots_installed, 1);
+}
+END_TEST
+
 START_TEST(damage_outlives_restarts)
 {
     struct tablet *t = follow(1);
@@ -284,6 +383,8 @@ int main(void)
     tcase_add_test(c, an_idle_tablet_does_not_keep_the_log);
     tcase_add_test(c, a_tablet_idle_since_the_start_does_not_keep_the_log);
     tcase_add_test(c, much_data_much_log);
+    tcase_add_test(c, a_full_disk_is_relieved_by_checkpoints);
+    tcase_add_test(c, a_full_disk_gives_snapshots_a_rest);
     tcase_add_test(c, damage_outlives_restarts);
     tcase_add_test(c, a_condemned_one_is_not_saved_by_a_restart);
     suite_add_tcase(suite, c);
