@@ -1,21 +1,10 @@
 #include "common/buf.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct slice slice_of(const char *text)
-{
-    return slice_make(text, strlen(text));
-}
-
-struct slice slice_make(const void *data, size_t len)
-{
-    return (struct slice){.data = data, .len = len};
-}
 
 bool slice_equal(struct slice a, struct slice b)
 {
@@ -36,11 +25,6 @@ bool slice_starts_with(struct slice s, struct slice prefix)
 {
     return s.len >= prefix.len &&
            (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
-}
-
-bool id128_equal(struct id128 a, struct id128 b)
-{
-    return memcmp(a.b, b.b, sizeof(a.b)) == 0;
 }
 
 bool id128_is_zero(struct id128 a)
@@ -122,46 +106,6 @@ uint8_t *buf_reserve(struct buf *b, size_t len)
     return b->data + b->len;
 }
 
-void buf_put(struct buf *b, const void *data, size_t len)
-{
-    if (len == 0) {
-        return;
-    }
-    uint8_t *to = buf_reserve(b, len);
-    if (to != NULL) {
-        memcpy(to, data, len);
-        b->len += len;
-    }
-}
-
-void buf_put_u8(struct buf *b, uint8_t v)
-{
-    buf_put(b, &v, 1);
-}
-
-void buf_put_u16(struct buf *b, uint16_t v)
-{
-    v = htole16(v);
-    buf_put(b, &v, sizeof(v));
-}
-
-void buf_put_u32(struct buf *b, uint32_t v)
-{
-    v = htole32(v);
-    buf_put(b, &v, sizeof(v));
-}
-
-void buf_put_u64(struct buf *b, uint64_t v)
-{
-    v = htole64(v);
-    buf_put(b, &v, sizeof(v));
-}
-
-void buf_put_slice(struct buf *b, struct slice s)
-{
-    buf_put(b, s.data, s.len);
-}
-
 void buf_put_text(struct buf *b, const char *text)
 {
     buf_put(b, text, strlen(text));
@@ -210,67 +154,6 @@ const char *buf_cstr(struct buf *b)
     b->max = max;
     b->full = full;
     return (const char *)b->data;
-}
-
-struct cursor cursor_of(struct slice s)
-{
-    return (struct cursor){.at = s.data,
-                           .end = s.data == NULL ? NULL : s.data + s.len};
-}
-
-size_t cursor_left(const struct cursor *c)
-{
-    return c->at == NULL ? 0 : (size_t)(c->end - c->at);
-}
-
-struct slice cursor_bytes(struct cursor *c, size_t len)
-{
-    if (c->bad || cursor_left(c) < len) {
-        c->bad = true;
-        return (struct slice){NULL, 0};
-    }
-    struct slice s = slice_make(c->at, len);
-    if (len > 0) {
-        c->at += len;
-    }
-    return s;
-}
-
-/* OUT stays as it is if there are no SIZE bytes left. */
-static void get(struct cursor *c, void *out, size_t size)
-{
-    struct slice s = cursor_bytes(c, size);
-    if (s.len == size) {
-        memcpy(out, s.data, size);
-    }
-}
-
-uint8_t cursor_u8(struct cursor *c)
-{
-    uint8_t v = 0;
-    get(c, &v, sizeof(v));
-    return v;
-}
-
-uint16_t cursor_u16(struct cursor *c)
-{
-    uint16_t v = 0;
-    get(c, &v, sizeof(v));
-    return le16toh(v);
-}
-
-uint32_t cursor_u32(struct cursor *c)
-{
-    uint32_t v = 0;
-    get(c, &v, sizeof(v));
-    return le32toh(v);
-}
-
-uint64_t cursor_u64(struct cursor *c)
-{
-    uint64_t v = 0;
-    get(c, &v, sizeof(v));
-    return le64toh(v);
 }
 
 /* Most arenas hold little: their one block is of a size that malloc() gives and
