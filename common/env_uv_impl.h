@@ -38,6 +38,10 @@ struct timers {
     size_t count, cap;
     uint64_t turns;
     bool firing;
+    /* Without a delay; NULL: stopped. Of the first soon_due the loop has looked
+     * for input since. */
+    struct env_timer **soon;
+    size_t soon_count, soon_cap, soon_due;
 };
 
 /* ---- the env ---- */
@@ -72,5 +76,9 @@ void env_uv_timers_init(struct env_uv *u);
 void env_uv_timers_fini(struct env_uv *u);
 void env_uv_timer_start(struct env *e, struct env_timer *t, int64_t delay_us);
 void env_uv_timer_stop(struct env *e, struct env_timer *t);
+/* For timers without a delay, before and after the loop looks for input: true
+ * if there are some, and it must not wait; true if some were fired. */
+bool env_uv_timers_before_wait(struct env_uv *u);
+bool env_uv_timers_after_wait(struct env_uv *u);
 
 #endif

@@ -3,7 +3,8 @@
  *
  * Timers are a heap of the users' own structs over one uv timer: starting and
  * stopping one allocates nothing, and a stopped one may be freed at once,
- * which a uv handle may not.
+ * which a uv handle may not. Those without a delay fire at the end of the next
+ * turn, whose input they have seen.
  *
  * Connections never call their user from within the user's call. What fails is
  * put into a list and told in the next turn; what is sent is collected and
@@ -102,9 +103,10 @@ static void on_prepare(uv_prepare_t *h)
     struct env_uv *u = h->data;
     bool told = env_uv_disk_turn(u);
     env_uv_net_turn(u);
+    bool soon = env_uv_timers_before_wait(u);
     /* Who runs the loop once waits for what was told here, too. */
     if (!u->closing &&
-        (told || env_uv_net_pending(u) || env_uv_disk_pending(u))) {
+        (told || soon || env_uv_net_pending(u) || env_uv_disk_pending(u))) {
         (void)uv_idle_start(&u->idle, on_idle);
     } else {
         (void)uv_idle_stop(&u->idle);
@@ -113,8 +115,13 @@ static void on_prepare(uv_prepare_t *h)
 
 static void on_check(uv_check_t *h)
 {
-    (void)env_uv_disk_turn(h->data);
-    env_uv_net_turn(h->data);
+    struct env_uv *u = h->data;
+    (void)env_uv_disk_turn(u);
+    env_uv_net_turn(u);
+    if (env_uv_timers_after_wait(u)) {
+        (void)env_uv_disk_turn(u);
+        env_uv_net_turn(u);
+    }
 }
 
 static void start_turns(struct env_uv *u)
@@ -182,6 +189,7 @@ void env_uv_release(struct env_uv *u)
     env_uv_disk_free(u);
     env_uv_net_free(u);
     free(u->timers.heap);
+    free(u->timers.soon);
     free(u);
     if (closed != NULL) {
         closed(ctx);

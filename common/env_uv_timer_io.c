@@ -3,6 +3,11 @@
  * microseconds of CLOCK_BOOTTIME over one uv timer, which counts milliseconds
  * of another clock: when it fires too early, it is only set anew. A timer's
  * impl is its place in the heap plus one.
+ *
+ * Timers without a delay are in a list instead, and fire after the loop has
+ * looked for input once more without waiting: so who collects work to the end
+ * of the turn (the log's groups) collects what has come meanwhile, too. Their
+ * impl is minus their place in the list, minus one.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -44,7 +49,14 @@ static void settle(struct timers *h, size_t i, struct timer_slot slot)
 
 static void take_out(struct timers *h, struct env_timer *t)
 {
-    size_t i = (uintptr_t)t->impl - 1;
+    intptr_t place = (intptr_t)t->impl;
+    if (place < 0) {
+        assert(h->soon[-place - 1] == t);
+        h->soon[-place - 1] = NULL;
+        t->impl = NULL;
+        return;
+    }
+    size_t i = (size_t)place - 1;
     assert(i < h->count && h->heap[i].t == t);
     t->impl = NULL;
     h->count--;
@@ -93,6 +105,50 @@ static void on_timer(uv_timer_t *handle)
     arm(u, 1);
 }
 
+/* ---- without a delay ---- */
+
+static void start_soon(struct timers *h, struct env_timer *t)
+{
+    if (h->soon_count == h->soon_cap) {
+        h->soon_cap = h->soon_cap == 0 ? 64 : 2 * h->soon_cap;
+        h->soon = xrealloc(h->soon, h->soon_cap * sizeof(*h->soon));
+    }
+    h->soon[h->soon_count++] = t;
+    t->impl = (void *)-(intptr_t)h->soon_count;
+}
+
+bool env_uv_timers_before_wait(struct env_uv *u)
+{
+    u->timers.soon_due = u->timers.soon_count;
+    return u->timers.soon_due > 0;
+}
+
+bool env_uv_timers_after_wait(struct env_uv *u)
+{
+    struct timers *h = &u->timers;
+    size_t due = h->soon_due;
+    for (size_t i = 0; i < due; i++) {
+        struct env_timer *t = h->soon[i];
+        if (t != NULL) {
+            take_out(h, t);
+            t->fn(t);
+        }
+    }
+    /* What was started meanwhile. */
+    for (size_t i = due; due > 0 && i < h->soon_count; i++) {
+        struct env_timer *t = h->soon[i];
+        h->soon[i - due] = t;
+        if (t != NULL) {
+            t->impl = (void *)-(intptr_t)(i - due + 1);
+        }
+    }
+    h->soon_count -= due;
+    h->soon_due = 0;
+    return due > 0;
+}
+
+/* ---- users ---- */
+
 void env_uv_timer_start(struct env *e, struct env_timer *t, int64_t delay_us)
 {
     struct env_uv *u = env_uv_of(e);
@@ -102,6 +158,10 @@ void env_uv_timer_start(struct env *e, struct env_timer *t, int64_t delay_us)
         take_out(h, t);
     }
     if (u->closing) {
+        return;
+    }
+    if (delay_us == 0) {
+        start_soon(h, t);
         return;
     }
     if (h->count == h->cap) {
@@ -140,6 +200,11 @@ void env_uv_timers_fini(struct env_uv *u)
 {
     while (u->timers.count > 0) {
         take_out(&u->timers, u->timers.heap[u->timers.count - 1].t);
+    }
+    for (size_t i = 0; i < u->timers.soon_count; i++) {
+        if (u->timers.soon[i] != NULL) {
+            take_out(&u->timers, u->timers.soon[i]);
+        }
     }
     uv_close((uv_handle_t *)&u->timers.handle, on_closed);
 }

@@ -681,7 +681,7 @@ START_TEST(timers_in_order)
     fired = 0;
     last_due = 0;
     for (size_t i = 0; i < TIMERS; i++) {
-        int64_t delay = (int64_t)randombytes_uniform(50000);
+        int64_t delay = 1 + (int64_t)randombytes_uniform(50000);
         timers[i] = (struct env_timer){.fn = on_one, .data = e};
         start_timer(e, i, delay);
     }
@@ -728,6 +728,66 @@ START_TEST(restless_timer_starves_nobody)
     run_until(&poked, 1);
     ck_assert_uint_eq(poked, 1);
     env_timer_stop(client.env, &t);
+    uv_close((uv_handle_t *)&poke, NULL);
+}
+END_TEST
+
+/* Those without a delay, in the order of their starting. */
+static size_t soon_order[8];
+static unsigned soon_count;
+
+static void on_soon(struct env_timer *t)
+{
+    size_t i = (size_t)(t - timers);
+    ck_assert_ptr_null(t->impl);
+    soon_order[soon_count++] = i;
+    if (soon_count == 1) {
+        env_timer_stop(t->data, &timers[2]);
+        env_timer_start(t->data, &timers[3], 0);
+        env_timer_start(t->data, &timers[4], 0);
+        env_timer_stop(t->data, &timers[4]);
+        env_timer_start(t->data, &timers[5], 0);
+    }
+}
+
+START_TEST(timers_without_delay)
+{
+    static const size_t want[] = {1, 0, 3, 5};
+    struct env *e = client.env;
+    soon_count = 0;
+    for (size_t i = 0; i < 6; i++) {
+        timers[i] = (struct env_timer){.fn = on_soon, .data = e};
+    }
+    env_timer_start(e, &timers[0], 0);
+    env_timer_start(e, &timers[1], 0);
+    env_timer_start(e, &timers[0], 0); /* again: behind the other */
+    env_timer_start(e, &timers[2], 0);
+    run_until(&soon_count, 4);
+    ck_assert_uint_eq(soon_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_uint_eq(soon_order[i], want[i]);
+    }
+}
+END_TEST
+
+/* What was there when it was started comes before it. */
+static void on_after_input(struct env_timer *t)
+{
+    ck_assert_uint_eq(*(unsigned *)t->data, 1);
+    fired++;
+}
+
+START_TEST(timer_without_delay_sees_input)
+{
+    unsigned poked = 0;
+    struct env_timer t = {.fn = on_after_input, .data = &poked};
+    ck_assert_int_eq(uv_async_init(&loop, &poke, on_poked), 0);
+    poke.data = &poked;
+    fired = 0;
+    env_timer_start(client.env, &t, 0);
+    ck_assert_int_eq(uv_async_send(&poke), 0);
+    run_until(&fired, 1);
+    ck_assert_uint_eq(fired, 1);
     uv_close((uv_handle_t *)&poke, NULL);
 }
 END_TEST
@@ -781,6 +841,8 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, timers_in_order);
+    tcase_add_test(t, timers_without_delay);
+    tcase_add_test(t, timer_without_delay_sees_input);
     tcase_add_test(t, restless_timer_starves_nobody);
     tcase_add_test(t, clocks);
     suite_add_tcase(s, t);
