@@ -293,7 +293,7 @@ void replica_apply_committed(struct replica_core *r, int64_t now_us,
     }
     if (now_us != 0 && r->committed > r->logged_commit &&
         r->log_commit_us == 0) {
-        r->log_commit_us = now_us + LOG_COMMIT_US;
+        r->log_commit_us = next_multiple(now_us, LOG_COMMIT_US);
     }
 }
 

@@ -15,6 +15,9 @@
  * and each further one after twice as long, up to the last. */
 #define ASK_AGAIN_US 100000
 #define ASK_AGAIN_MOST_US 5000000
+/* What can wait does so until the next multiple of its interval: so the timers
+ * of all tablets fire at the same few moments, and what they send goes out in
+ * one write a peer. */
 #define TELL_COMMIT_US 5000 /* R6: committed seq sent alone after this */
 #define LOG_COMMIT_US 20000 /* ... and noted in the own log after this */
 #define COORDINATOR_FRESH_US 200000 /* R10 */
@@ -150,6 +153,12 @@ struct replica_core {
     int64_t ticked_us;
     uint64_t pinned_seq; /* keep payloads above, for a snapshot; 0: none */
 };
+
+/* The next multiple of INTERVAL_US after NOW_US. */
+static inline int64_t next_multiple(int64_t now_us, int64_t interval_us)
+{
+    return (now_us / interval_us + 1) * interval_us;
+}
 
 /* replica.c */
 struct effect *fx_add(struct effects *fx, enum effect_kind kind);

@@ -254,7 +254,7 @@ static void commit_to(struct replica_core *r, uint64_t seq, int64_t now_us,
     r->committed = seq;
     replica_apply_committed(r, now_us, fx);
     if (r->tell_us == 0) {
-        r->tell_us = now_us + TELL_COMMIT_US;
+        r->tell_us = next_multiple(now_us, TELL_COMMIT_US);
     }
 }
 

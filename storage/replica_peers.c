@@ -642,16 +642,28 @@ void peers_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
     }
 }
 
+/* Who streams and gets on need not be looked at. */
+static int64_t peer_next_us(const struct replica_core *r, const struct peer *p)
+{
+    int64_t since = r->ticked_us;
+    if (p->kind == PEER_MEMBER && p->phase == PEER_STREAMING &&
+        !p->change_asked) {
+        if (!owes(r, p)) {
+            return INT64_MAX;
+        }
+        since = p->progress_us > since ? p->progress_us : since;
+    }
+    return next_multiple(since, PEER_TICK_US);
+}
+
 int64_t peers_next_us(const struct replica_core *r)
 {
+    int64_t next = r->peer_count > 0
+                       ? next_multiple(r->ticked_us, LEASE_TICK_US)
+                       : INT64_MAX;
     for (uint32_t i = 0; i < r->peer_count; i++) {
-        const struct peer *p = &r->peers[i];
-        if (owes(r, p) || p->change_asked || p->kind != PEER_MEMBER) {
-            return r->ticked_us + PEER_TICK_US;
-        }
+        int64_t peer = peer_next_us(r, &r->peers[i]);
+        next = peer < next ? peer : next;
     }
-    /* All tablets at the same moments: one timer for all. */
-    return r->peer_count > 0
-               ? (r->ticked_us / LEASE_TICK_US + 1) * LEASE_TICK_US
-               : INT64_MAX;
+    return next;
 }
