@@ -65,6 +65,9 @@ struct env_conn_events {
 #define ENV_EXCL 2u   /* it must not be there */
 #define ENV_READONLY 4u
 #define ENV_MEDIUM 8u /* read from the medium, past the page cache (R16) */
+/* With ENV_MEDIUM: it will be read from front to end, and nobody writes to it
+ * meanwhile, so the disk may be asked for what follows. */
+#define ENV_AHEAD 16u
 
 struct env_ops {
     /* CLOCK_BOOTTIME in microseconds: monotonic, the only clock of logic. */

@@ -1,7 +1,7 @@
 /*
  * The disk's part of the libuv env, within it: env_uv_disk_io.c is the data
- * directory, env_uv_file_io.c what blocks, env_uv_queue_io.c what runs beside
- * the loop.
+ * directory, env_uv_file_io.c what blocks, env_uv_ahead_io.c reads ahead,
+ * env_uv_queue_io.c is what runs beside the loop.
  */
 #ifndef COMMON_ENV_UV_DISK_H
 #define COMMON_ENV_UV_DISK_H
@@ -45,6 +45,7 @@ struct env_file {
     struct env_uv *u;
     int fd;
     int medium_fd; /* O_DIRECT; -1: reads go through the page cache */
+    bool ahead;    /* read from front to end */
     char *name;
     bool sync_failed;   /* R18: nothing more is written */
     bool closing;       /* closed by its user, operations still under way */
@@ -52,6 +53,8 @@ struct env_file {
     uint32_t fetches;   /* under way, in no order */
     TAILQ_ENTRY(env_file) link;
 };
+
+struct ahead; /* env_uv_ahead_io.c */
 
 struct disk {
     int dir_fd, lock_fd; /* -1: no disk */
@@ -67,6 +70,7 @@ struct disk {
     struct metric_histogram sync_times;
     uint32_t distrusted; /* so many must pass before one is waited for */
     uint8_t *bounce;     /* aligned, for O_DIRECT */
+    struct ahead *ahead; /* NULL: nothing was read ahead lately */
     bool told_medium;    /* that O_DIRECT is not to be had */
 };
 
@@ -110,6 +114,14 @@ static inline bool env_uv_file_busy(const struct env_file *f)
 }
 /* Gives F's memory and descriptors back. */
 void env_uv_file_free(struct env_file *f);
+/* As env_uv_file_read() of an ENV_AHEAD file: bytes read, -1 with errno. */
+ssize_t env_uv_ahead_read(struct env_file *f, uint64_t offset, uint8_t *out,
+                          size_t len);
+/* F is read no more. */
+void env_uv_ahead_forget(struct ahead *a, const struct env_file *f);
+void env_uv_ahead_free(struct ahead *a);
+/* Gives back what no file needs. */
+void env_uv_ahead_turn(struct env_uv *u);
 /* Marks F: nothing more is written to it (R18). */
 void env_uv_sync_failed(struct env_file *f);
 /* The data directory's descriptor; asserts that NAME is one of ours. */

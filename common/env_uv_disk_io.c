@@ -196,6 +196,7 @@ void env_uv_disk_free(struct env_uv *u)
 {
     struct disk *d = &u->disk;
     free(d->bounce);
+    env_uv_ahead_free(d->ahead);
     if (d->dir_fd >= 0) {
         (void)close(d->lock_fd); /* lets the lock go */
         (void)close(d->dir_fd);

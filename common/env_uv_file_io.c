@@ -75,6 +75,7 @@ enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
     f->u = u;
     f->fd = fd;
     f->medium_fd = (flags & ENV_MEDIUM) != 0 ? open_medium(u, dir, name) : -1;
+    f->ahead = (flags & ENV_AHEAD) != 0;
     f->name = xstrdup(name);
     TAILQ_INIT(&f->ops);
     TAILQ_INSERT_TAIL(&u->disk.files, f, link);
@@ -87,6 +88,7 @@ void env_uv_file_free(struct env_file *f)
 {
     struct env_uv *u = f->u;
     TAILQ_REMOVE(&u->disk.files, f, link);
+    env_uv_ahead_forget(u->disk.ahead, f);
     (void)close(f->fd);
     if (f->medium_fd >= 0) {
         (void)close(f->medium_fd);
@@ -149,6 +151,9 @@ static ssize_t read_medium(struct env_file *f, uint64_t offset, uint8_t *out,
 {
     struct disk *d = &f->u->disk;
     size_t got = 0;
+    if (f->ahead) {
+        return env_uv_ahead_read(f, offset, out, len);
+    }
     if (d->bounce == NULL) {
         d->bounce = aligned_alloc(MEDIUM_ALIGN, MEDIUM_CHUNK);
         assert(d->bounce != NULL);
@@ -185,6 +190,7 @@ enum status env_uv_file_read(struct env_file *f, uint64_t offset, void *out,
     if (n < 0 && f->medium_fd >= 0 && errno == EINVAL) {
         /* Some file systems open with O_DIRECT and then refuse to read. */
         medium_missing(f->u, f->name);
+        env_uv_ahead_forget(f->u->disk.ahead, f);
         (void)close(f->medium_fd);
         f->medium_fd = -1;
         n = read_cached(f, offset, out, len);
@@ -313,8 +319,13 @@ enum status env_uv_file_put(struct env *e, const char *name,
 static bool is_file(int fd, const struct dirent *d)
 {
     struct stat st;
-    return d->d_name[0] != '.' && strcmp(d->d_name, ENV_UV_LOCK_NAME) != 0 &&
-           fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+    if (d->d_name[0] == '.' || strcmp(d->d_name, ENV_UV_LOCK_NAME) == 0) {
+        return false;
+    }
+    if (d->d_type != DT_UNKNOWN) {
+        return d->d_type == DT_REG;
+    }
+    return fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
            S_ISREG(st.st_mode);
 }
 

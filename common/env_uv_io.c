@@ -103,6 +103,7 @@ static void on_prepare(uv_prepare_t *h)
     struct env_uv *u = h->data;
     bool told = env_uv_disk_turn(u);
     env_uv_net_turn(u);
+    env_uv_ahead_turn(u);
     bool soon = env_uv_timers_before_wait(u);
     /* Who runs the loop once waits for what was told here, too. */
     if (!u->closing &&

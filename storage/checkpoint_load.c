@@ -256,8 +256,8 @@ static enum status load_file(struct reader *r, const struct checkpoint_ids *ids,
                              struct state **out, struct buf *config,
                              struct checkpoint_info *info)
 {
-    enum status s = r->env->ops->file_open(r->env, r->path,
-                                           ENV_READONLY | ENV_MEDIUM, &r->file);
+    enum status s = r->env->ops->file_open(
+        r->env, r->path, ENV_READONLY | ENV_MEDIUM | ENV_AHEAD, &r->file);
     if (s != ST_OK) {
         return err_set(r->err, s, "%s: %s", r->path, status_text(s));
     }

@@ -30,7 +30,8 @@ enum status wal_find_open(struct recovery *v, uint32_t slot,
     char name[WAL_FILE_MAX];
     struct env *e = v->w->env;
     wal_file_name(v->w, slot, name);
-    enum status s = e->ops->file_open(e, name, ENV_READONLY | ENV_MEDIUM, out);
+    enum status s =
+        e->ops->file_open(e, name, ENV_READONLY | ENV_MEDIUM | ENV_AHEAD, out);
     if (s == ST_UNSUPPORTED || s == ST_INVALID) {
         v->report->buffered = true;
         s = e->ops->file_open(e, name, ENV_READONLY, out);

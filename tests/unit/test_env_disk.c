@@ -176,7 +176,7 @@ END_TEST
 /* All offsets and lengths around the alignment of O_DIRECT. */
 START_TEST(reads)
 {
-    static const unsigned flags[] = {0, ENV_MEDIUM};
+    static const unsigned flags[] = {0, ENV_MEDIUM, ENV_MEDIUM | ENV_AHEAD};
     static const size_t at[] = {0, 1, 511, 4095, 4096, 4097, 8000, 1048575};
     static const size_t len[] = {1, 2, 4095, 4096, 4097, 12000, 3000000};
     size_t size = 2500001;
@@ -188,6 +188,8 @@ START_TEST(reads)
     ck_assert_int_eq(env->ops->file_write_now(f, 0, slice_make(data, size)),
                      ST_OK);
     ck_assert_int_eq(env->ops->file_sync_now(f), ST_OK);
+    env->ops->file_close(f);
+    f = file("a", ENV_READONLY | flags[_i]);
     for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
         for (size_t k = 0; k < sizeof(len) / sizeof(len[0]); k++) {
             size_t want = len[k] < size - at[i] ? len[k] : size - at[i], n;
@@ -256,6 +258,48 @@ START_TEST(close_with_fetches)
     }
     close_env();
     ck_assert_uint_eq(done.count, 20);
+}
+END_TEST
+
+/* Two files by turns, from front to end in pieces of all sizes, some of which
+ * are read twice; the first is closed while more of it is on its way. */
+START_TEST(reads_ahead)
+{
+    static const char *const names[] = {"a", "b"};
+    static const size_t size[] = {3333333, 5 * 1048576};
+    static uint8_t data[2][5 * 1048576], got[700000];
+    struct env_file *f[2];
+    size_t at[2] = {0, 0};
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = 0; i < size[k]; i++) {
+            data[k][i] = (uint8_t)((i + 77 * (size_t)k) * 2654435761u >> 22);
+        }
+        f[k] = file(names[k], ENV_CREATE);
+        ck_assert_int_eq(
+            env->ops->file_write_now(f[k], 0, slice_make(data[k], size[k])),
+            ST_OK);
+        env->ops->file_close(f[k]);
+        f[k] = file(names[k], ENV_READONLY | ENV_MEDIUM | ENV_AHEAD);
+    }
+    for (size_t i = 0; at[0] < size[0] || at[1] < size[1]; i++) {
+        size_t k = i / 9 % 2, n = 0;
+        size_t len = i % 5 == 0 ? 16 : 1000 + i * 7919 % (sizeof(got) - 1000);
+        size_t left = size[k] - at[k];
+        ck_assert_int_eq(env->ops->file_read(f[k], at[k], got, len, &n), ST_OK);
+        ck_assert_uint_eq(n, len < left ? len : left);
+        ck_assert_mem_eq(got, data[k] + at[k], n);
+        at[k] += i % 7 == 3 ? 0 : n;
+    }
+    size_t n = 7;
+    ck_assert_int_eq(env->ops->file_read(f[0], size[0], got, 10, &n), ST_OK);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(env->ops->file_read(f[1], 8192, got, 600000, &n), ST_OK);
+    ck_assert_int_eq(env->ops->file_read(f[1], 608192, got, 600000, &n), ST_OK);
+    ck_assert_mem_eq(got, data[1] + 608192, n);
+    env->ops->file_close(f[1]);
+    ck_assert_int_eq(env->ops->file_read(f[0], 1, got, 10, &n), ST_OK);
+    ck_assert_mem_eq(got, data[0] + 1, n);
+    env->ops->file_close(f[0]);
 }
 END_TEST
 
@@ -684,7 +728,8 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, open_flags);
-    tcase_add_loop_test(t, reads, 0, 2);
+    tcase_add_loop_test(t, reads, 0, 3);
+    tcase_add_test(t, reads_ahead);
     tcase_add_loop_test(t, fetches, 0, 2);
     tcase_add_test(t, close_with_fetches);
     tcase_add_test(t, writes_in_order);
