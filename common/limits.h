@@ -51,6 +51,8 @@
 #define LIMIT_NAME 64
 #define LIMIT_SERVICES 8 /* addresses one node announces */
 #define LIMIT_RUNS 256   /* name runs in one TAIL message */
+#define LIMIT_BLOB_PIECE KIB(256) /* of a blob in one message (R6) */
+#define LIMIT_BLOB_REFS 1024      /* blobs that one entry refers to */
 
 /* Clients (R23). */
 #define LIMIT_CLIENTS 4096        /* sessions a tablet keeps */

@@ -18,8 +18,8 @@
 #include "common/status.h"
 
 #define WIRE_MAGIC 0x434e4550u /* "PENC" */
-#define WIRE_PROTOCOL_LOW 2    /* 1 had an ECHO without the full disk */
-#define WIRE_PROTOCOL_HIGH 2
+#define WIRE_PROTOCOL_LOW 3    /* 2 had no blobs (R6) */
+#define WIRE_PROTOCOL_HIGH 3
 #define WIRE_HEADER 24
 #define SNAPSHOT_NEW UINT64_MAX
 
@@ -79,12 +79,18 @@ enum mutation_kind {
 
 #define MUTATION_BOUND 1u  /* INCREMENT fails with ST_BOUND beyond BOUND */
 #define MUTATION_SUFFIX 2u /* value gets the suffix_of mutation's result */
+/* PUT of a COMMAND_BLOBS: the value is a blob's name, length and digest, as a
+ * place's bytes (storage/place.h). */
+#define MUTATION_BLOB 4u
 
 enum command_kind {
     COMMAND_BATCH = 1,
     COMMAND_INTRODUCE = 2, /* R23: its entry's seq is the session */
     COMMAND_SETTLE = 3,    /* R23: NUMBER's outcome, or void for ever */
     COMMAND_NOTHING = 4,   /* changes nothing: tests, a primary's barrier */
+    /* A BATCH some of whose values are in the blob log (R6): only in entries,
+     * never from a client. First in an entry's payload, it tells by itself. */
+    COMMAND_BLOBS = 5,
 };
 
 enum change_kind {

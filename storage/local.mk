@@ -2,6 +2,7 @@ noinst_LIBRARIES += libstorage.a
 libstorage_a_SOURCES = \
     storage/beacon.c storage/beacon.h \
     storage/beacon_table.c storage/beacon_table.h \
+    storage/blob_command.c storage/blob_command.h \
     storage/blobs.c storage/blobs.h storage/blobs_private.h \
     storage/blobs_collect.c \
     storage/blobs_file.c \

@@ -33,11 +33,16 @@ static struct id128 get_id(struct cursor *c)
     return id;
 }
 
+uint64_t place_seed(struct slice key)
+{
+    return XXH3_128bits(key.data, key.len).low64;
+}
+
 struct id128 place_digest(struct slice key, struct slice value)
 {
     struct id128 d;
-    XXH128_hash_t k = XXH3_128bits(key.data, key.len);
-    XXH128_hash_t v = XXH3_128bits_withSeed(value.data, value.len, k.low64);
+    XXH128_hash_t v =
+        XXH3_128bits_withSeed(value.data, value.len, place_seed(key));
     put_number(put_number(d.b, v.low64, 8), v.high64, 8);
     return d;
 }

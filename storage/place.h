@@ -33,6 +33,8 @@ struct place {
 /* Bytes that a place takes at most. */
 #define PLACE_MAX 36
 
+/* The seed of the digests of values of (encoded) KEY. */
+uint64_t place_seed(struct slice key);
 /* XXH3-128 of VALUE, seeded by the (encoded) KEY's: the value's part of the
  * pair's digest (state.c), little endian. */
 struct id128 place_digest(struct slice key, struct slice value);

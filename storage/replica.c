@@ -484,6 +484,14 @@ void replica_step(struct replica_core *r, const struct event *e,
             r->coord_lease_us = e->u.coord_lease.end_us;
         }
         return;
+    case EVENT_BLOB:
+        if (r->role == REPLICA_PRIMARY && r->phase != PHASE_ENTERING) {
+            peers_on_blob(r, e);
+        }
+        return;
+    case EVENT_BLOBS_HERE:
+        follow_on_blobs(r, e->now_us, fx);
+        return;
     case EVENT_TICK:
         on_tick(r, e->now_us, fx);
         return;
@@ -504,6 +512,11 @@ int64_t replica_next_us(const struct replica_core *r)
 }
 
 /* ---- what others ask ---- */
+
+bool replica_has_entry(const struct replica_core *r, struct name name)
+{
+    return follow_holds(r, name);
+}
 
 struct state *replica_state(const struct replica_core *r)
 {

@@ -19,6 +19,7 @@
 
 #include "common/log.h"
 #include "storage/beacon_table.h"
+#include "storage/blobs.h"
 #include "storage/state.h"
 #include "storage/wal.h"
 
@@ -45,6 +46,10 @@ struct replica_host {
     /* Called before a cut to NAME of a log that ends at LAST, for I5. */
     void (*on_cut)(void *ctx, uint32_t tablet, struct name to,
                    struct name committed);
+    /* An entry in the log of TABLET's replica begins (1) or ceases (-1) to
+     * refer to a blob (R6); NULL: nobody keeps blobs. */
+    void (*on_blob)(void *ctx, uint32_t tablet, const struct blob_ref *ref,
+                    int delta);
     void *ctx;
 };
 
@@ -58,6 +63,8 @@ enum event_kind {
     EVENT_SNAPSHOT,    /* a snapshot is durable here: install it (R17) */
     EVENT_PINNED,      /* a learner reads a snapshot at this name */
     EVENT_COORD_LEASE, /* the coordinator's answer to a heartbeat (R9) */
+    EVENT_BLOB,        /* a peer got bytes of blobs from here (R11) */
+    EVENT_BLOBS_HERE,  /* what a refused PREPARE referred to has come (R6) */
     EVENT_TICK,        /* replica_next_us() has come */
     EVENT_CONDEMN,     /* its data were found damaged (R16, R19) */
 };
@@ -152,6 +159,19 @@ void replica_step(struct replica_core *r, const struct event *e,
 /* Takes back a cookie whose FX_REPLY has not come, for freeing; false when
  * there is none left. Only before replica_free(). */
 bool replica_take_cookie(struct replica_core *r, void **cookie);
+
+/* True if R has the entry of NAME, or an equal one was committed. */
+bool replica_has_entry(const struct replica_core *r, struct name name);
+/* The peers of a primary that get new entries at once, members and shadows
+ * first: of *WAITED of them commits wait. Returns how many. */
+#define REPLICA_PEERS_MAX (LIMIT_REPLICAS * 2)
+uint32_t replica_streams(const struct replica_core *r,
+                         struct replica out[REPLICA_PEERS_MAX],
+                         uint32_t *waited);
+/* Calls FN for each blob that the entries in R's log refer to. */
+void replica_each_blob(const struct replica_core *r,
+                       void (*fn)(void *ctx, const struct blob_ref *ref),
+                       void *ctx);
 
 /* When the next EVENT_TICK is due; INT64_MAX if none. */
 int64_t replica_next_us(const struct replica_core *r);

@@ -76,7 +76,7 @@ void follow_on_synced(struct replica_core *r, int64_t now_us,
 
 /* ---- PREPARE ---- */
 
-static bool holds_name(const struct replica_core *r, struct name n)
+bool follow_holds(const struct replica_core *r, struct name n)
 {
     struct name have;
     if (n.seq <= r->committed) {
@@ -96,6 +96,14 @@ static void mismatch(struct replica_core *r, int64_t now_us, struct effects *fx)
                               r->committed};
 }
 
+void follow_on_blobs(struct replica_core *r, int64_t now_us, struct effects *fx)
+{
+    if (r->phase == PHASE_FOLLOWING && !r->cut_waits && !r->fetching) {
+        r->mismatch_us = 0;
+        mismatch(r, now_us, fx);
+    }
+}
+
 static void on_prepare(struct replica_core *r, const struct msg_prepare *m,
                        int64_t now_us, struct effects *fx)
 {
@@ -103,7 +111,7 @@ static void on_prepare(struct replica_core *r, const struct msg_prepare *m,
     if (r->cut_waits || r->fetching) {
         return; /* the dialogue is not over */
     }
-    if (holds_name(r, m->entry)) {
+    if (follow_holds(r, m->entry)) {
         again = m->entry.seq <= r->matched.seq || m->only_match;
         if (m->entry.seq > r->matched.seq) {
             r->matched = m->entry;

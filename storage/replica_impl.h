@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#define PEERS_MAX (LIMIT_REPLICAS * 2)
+#define PEERS_MAX REPLICA_PEERS_MAX
 /* A step of a dialogue that is not answered is repeated after the first time,
  * and each further one after twice as long, up to the last. */
 #define ASK_AGAIN_US 100000
@@ -29,6 +29,10 @@
 #define HELD_MAX 4096           /* commands that wait for R12 (f) */
 #define UNCOMMITTED_MAX MIB(64) /* bytes in the log that wait for acks */
 #define CATCHUP_MAX MIB(64)     /* bytes kept for a learner (R17) */
+/* Bytes of blobs, on disk, that are kept for nobody in particular, and for a
+ * learner. */
+#define TAIL_BLOBS_MAX MIB(64)
+#define CATCHUP_BLOBS_MAX MIB(512)
 
 struct entry {
     struct name name;
@@ -36,6 +40,9 @@ struct entry {
     uint32_t len;
     uint64_t ordinal;
     uint64_t position;
+    struct blob_ref *blobs; /* that it refers to */
+    uint32_t blob_count;
+    uint64_t blob_bytes; /* of all these */
 };
 
 /* Entries base.seq + 1 .. last; a ring. */
@@ -45,6 +52,7 @@ struct tail {
     struct name base;
     uint64_t payload_from;  /* least seq whose payload is in memory */
     uint64_t payload_bytes; /* of all that are */
+    uint64_t blob_bytes;    /* that these refer to */
     uint64_t synced_seq;    /* on this disk up to here */
 };
 
@@ -206,6 +214,10 @@ void follow_on_synced(struct replica_core *r, int64_t now_us,
 void follow_answer_tail(struct replica_core *r, struct effects *fx);
 void follow_install(struct replica_core *r, const struct event *e,
                     struct effects *fx);
+/* R6: says where this log ends, so that the primary sends from there. */
+void follow_on_blobs(struct replica_core *r, int64_t now_us,
+                     struct effects *fx);
+bool follow_holds(const struct replica_core *r, struct name n);
 
 /* replica_lead.c */
 void lead_begin(struct replica_core *r, int64_t now_us, struct effects *fx);
@@ -226,6 +238,7 @@ void peers_on_message(struct replica_core *r, const struct event *e,
 void peers_on_updown(struct replica_core *r, const struct event *e,
                      struct effects *fx);
 void peers_pump(struct replica_core *r, int64_t now_us, struct effects *fx);
+void peers_on_blob(struct replica_core *r, const struct event *e);
 void peers_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx);
 int64_t peers_next_us(const struct replica_core *r);
 

@@ -8,6 +8,8 @@
  */
 #include "storage/replica_impl.h"
 
+#include "storage/blob_command.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +59,59 @@ static void grow(struct tail *t)
     t->head = 0;
 }
 
+/* ---- blobs that entries refer to (R6) ---- */
+
+static void tell_blobs(const struct replica_core *r, const struct entry *e,
+                       int delta)
+{
+    for (uint32_t i = 0; i < e->blob_count && r->host->on_blob != NULL; i++) {
+        r->host->on_blob(r->host->ctx, r->tablet, &e->blobs[i], delta);
+    }
+}
+
+static void note_blobs(struct replica_core *r, struct entry *e,
+                       struct slice payload)
+{
+    struct arena a = {0};
+    struct blob_ref *refs = NULL;
+    if (!blob_command_refers(payload)) {
+        return;
+    }
+    e->blob_count = blob_command_refs(payload, &a, &refs);
+    if (e->blob_count > 0) {
+        e->blobs = xmalloc(e->blob_count * sizeof(*refs));
+        memcpy(e->blobs, refs, e->blob_count * sizeof(*refs));
+    }
+    arena_free(&a);
+    for (uint32_t i = 0; i < e->blob_count; i++) {
+        e->blob_bytes += e->blobs[i].len;
+    }
+    r->tail.blob_bytes += e->blob_bytes;
+    tell_blobs(r, e, 1);
+}
+
+/* The entry is no more. */
+static void forget_blobs(const struct replica_core *r, struct entry *e)
+{
+    tell_blobs(r, e, -1);
+    free(e->blobs);
+    e->blobs = NULL;
+    e->blob_count = 0;
+}
+
+void replica_each_blob(const struct replica_core *r,
+                       void (*fn)(void *ctx, const struct blob_ref *ref),
+                       void *ctx)
+{
+    const struct tail *t = &r->tail;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct entry *e = &t->ring[(t->head + i) & (t->cap - 1)];
+        for (uint32_t j = 0; j < e->blob_count; j++) {
+            fn(ctx, &e->blobs[j]);
+        }
+    }
+}
+
 struct entry *log_push(struct replica_core *r, struct name name,
                        struct slice payload)
 {
@@ -76,6 +131,7 @@ struct entry *log_push(struct replica_core *r, struct name name,
     }
     t->count++;
     t->payload_bytes += payload.len;
+    note_blobs(r, e, payload);
     return e;
 }
 
@@ -101,6 +157,7 @@ static void drop_payload(struct tail *t, struct entry *e)
 {
     if (e->payload != NULL) {
         t->payload_bytes -= e->len;
+        t->blob_bytes -= e->blob_bytes;
         free(e->payload);
         e->payload = NULL;
     }
@@ -110,7 +167,9 @@ void log_cut(struct replica_core *r, struct name to)
 {
     struct tail *t = &r->tail;
     while (t->count > 0 && log_last(r).seq > to.seq) {
-        drop_payload(t, &t->ring[(t->head + t->count - 1) & (t->cap - 1)]);
+        struct entry *e = &t->ring[(t->head + t->count - 1) & (t->cap - 1)];
+        drop_payload(t, e);
+        forget_blobs(r, e);
         t->count--;
     }
     assert(name_equal(log_last(r), to));
@@ -126,9 +185,11 @@ void log_reset(struct replica_core *r, struct name name)
 {
     struct tail *t = &r->tail;
     for (uint32_t i = 0; i < t->count; i++) {
-        drop_payload(t, &t->ring[(t->head + i) & (t->cap - 1)]);
+        struct entry *e = &t->ring[(t->head + i) & (t->cap - 1)];
+        drop_payload(t, e);
+        forget_blobs(r, e);
     }
-    assert(t->payload_bytes == 0);
+    assert(t->payload_bytes == 0 && t->blob_bytes == 0);
     t->head = 0;
     t->count = 0;
     t->base = name;
@@ -143,6 +204,7 @@ void log_forget_names(struct replica_core *r, uint64_t up_to)
     while (t->count > 0 && t->ring[t->head].name.seq <= up_to &&
            t->ring[t->head].payload == NULL) {
         t->base = t->ring[t->head].name;
+        forget_blobs(r, &t->ring[t->head]);
         t->head = (t->head + 1) & (t->cap - 1);
         t->count--;
     }
@@ -155,9 +217,11 @@ void log_trim_payloads(struct replica_core *r)
     struct tail *t = &r->tail;
     uint64_t applied = state_applied(r->state).seq;
     uint64_t most = r->host->tail_bytes_max;
-    while (t->payload_from <= applied && t->payload_bytes > most) {
+    while (t->payload_from <= applied &&
+           (t->payload_bytes > most || t->blob_bytes > TAIL_BLOBS_MAX)) {
         if (r->pinned_seq != 0 && t->payload_from > r->pinned_seq) {
-            if (t->payload_bytes <= CATCHUP_MAX) {
+            if (t->payload_bytes <= CATCHUP_MAX &&
+                t->blob_bytes <= CATCHUP_BLOBS_MAX) {
                 break;
             }
             r->pinned_seq = 0; /* it fell too far behind: it starts again */

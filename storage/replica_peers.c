@@ -560,6 +560,43 @@ void peers_on_updown(struct replica_core *r, const struct event *e,
     }
 }
 
+/* ---- blobs (R6) ---- */
+
+/* R11: bulk bytes are progress. */
+void peers_on_blob(struct replica_core *r, const struct event *e)
+{
+    struct peer *p = find_peer(r, e->u.peer);
+    if (p != NULL) {
+        p->progress_us = e->now_us;
+    }
+}
+
+static uint32_t list_streams(const struct replica_core *r, bool learners,
+                             struct replica *out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        const struct peer *p = &r->peers[i];
+        if (p->phase == PEER_STREAMING &&
+            (p->kind == PEER_LEARNER) == learners && !rests(r, p)) {
+            out[count++] = p->id;
+        }
+    }
+    return count;
+}
+
+uint32_t replica_streams(const struct replica_core *r,
+                         struct replica out[REPLICA_PEERS_MAX],
+                         uint32_t *waited)
+{
+    *waited = 0;
+    if (r->role != REPLICA_PRIMARY || r->phase == PHASE_ENTERING) {
+        return 0;
+    }
+    *waited = list_streams(r, false, out);
+    return *waited + list_streams(r, true, out + *waited);
+}
+
 /* ---- time ---- */
 
 /* True if the peer owes something: a step of the dialogue, or acks. */

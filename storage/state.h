@@ -75,6 +75,8 @@ bool state_stored_result(const struct state *s, const struct command *c,
  * ST_TOO_LARGE. Applying checks again, and an entry that fails has no
  * effect. */
 enum status state_check_command(const struct command *c) MUST_CHECK;
+/* The same of an entry's, which may refer to blobs (R6). */
+enum status state_check_entry(const struct command *c) MUST_CHECK;
 
 /* Cells. Slices of OUT live until the next change of S. */
 bool state_get(const struct state *s, struct slice partition, struct slice row,

@@ -156,15 +156,32 @@ static struct cell_value value_to_keep(const struct batch *r, struct slice key,
     return v;
 }
 
+static void put_kept(struct batch *r, const struct key *k, struct slice row,
+                     struct slice column, const struct cell_value *v)
+{
+    note_cell(r, key_slice(k));
+    cells_put(&r->s->cells, key_slice(k), v);
+    note_change(r, row, column);
+}
+
 static void put_cell(struct batch *r, struct slice row, struct slice column,
                      struct slice value)
 {
     struct key k;
     key_encode(&k, r->c->partition, row, column);
-    note_cell(r, key_slice(&k));
     struct cell_value v = value_to_keep(r, key_slice(&k), value);
-    cells_put(&r->s->cells, key_slice(&k), &v);
-    note_change(r, row, column);
+    put_kept(r, &k, row, column, &v);
+}
+
+/* The value is in the blob log (R6). */
+static void put_blob(struct batch *r, const struct mutation *m)
+{
+    struct key k;
+    struct cell_value v = {.bytes = {NULL, 0}};
+    enum status s = place_decode(VALUE_BLOB, m->value, &v.place);
+    assert(s == ST_OK); /* checked by check_mutation() */
+    key_encode(&k, r->c->partition, m->row, m->column);
+    put_kept(r, &k, m->row, m->column, &v);
 }
 
 static void give_value(struct batch *r, uint32_t i, int64_t value)
@@ -343,7 +360,11 @@ static enum status run_mutation(struct batch *r, uint32_t i)
     const struct mutation *m = &r->c->mutations[i];
     switch ((enum mutation_kind)m->kind) {
     case MUTATION_PUT:
-        put_cell(r, m->row, m->column, value_to_put(r, m));
+        if (m->flags & MUTATION_BLOB) {
+            put_blob(r, m);
+        } else {
+            put_cell(r, m->row, m->column, value_to_put(r, m));
+        }
         return ST_OK;
     case MUTATION_DELETE:
         run_delete(r, m);
@@ -425,6 +446,7 @@ static void run_command(struct batch *r)
         r->out->r.session = seq;
         return;
     case COMMAND_BATCH:
+    case COMMAND_BLOBS:
         if (state_begin(s, c, seq, r->out)) {
             run_batch(r);
             state_keep_result(s, c, r->out);
@@ -455,7 +477,7 @@ void state_apply(struct state *s, struct name name, struct slice payload,
     wire_decode_command(&at, &a, &c);
     enum status checked = ST_INVALID;
     if (!at.bad && cursor_left(&at) == 0) {
-        checked = state_check_command(&c);
+        checked = state_check_entry(&c);
     }
     if (checked == ST_OK) {
         struct batch r = {.s = s,

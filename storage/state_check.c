@@ -9,10 +9,12 @@ static size_t suffix_len(const struct mutation *m)
     return m->flags & MUTATION_SUFFIX ? SEQUENCE_DIGITS : 0;
 }
 
-static unsigned flags_allowed(uint8_t kind)
+static unsigned flags_allowed(const struct command *c, uint8_t kind)
 {
     switch ((enum mutation_kind)kind) {
     case MUTATION_PUT:
+        return c->kind == COMMAND_BLOBS ? MUTATION_SUFFIX | MUTATION_BLOB
+                                        : MUTATION_SUFFIX;
     case MUTATION_ADD:
         return MUTATION_SUFFIX;
     case MUTATION_INCREMENT:
@@ -25,12 +27,22 @@ static unsigned flags_allowed(uint8_t kind)
     return 0;
 }
 
+/* A reference to a blob, and nothing else. */
+static bool blob_valid(const struct mutation *m)
+{
+    struct place p;
+    return (m->flags & MUTATION_BLOB) == 0 ||
+           (m->flags == MUTATION_BLOB &&
+            place_decode(VALUE_BLOB, m->value, &p) == ST_OK &&
+            p.len > LIMIT_VALUE_LOGGED);
+}
+
 static enum status check_mutation(const struct command *c, uint32_t i)
 {
     const struct mutation *m = &c->mutations[i];
     size_t column = m->column.len;
     if (m->kind < MUTATION_PUT || m->kind > MUTATION_DELETE_ROWS ||
-        (m->flags & ~flags_allowed(m->kind)) != 0) {
+        (m->flags & ~flags_allowed(c, m->kind)) != 0 || !blob_valid(m)) {
         return ST_INVALID;
     }
     if ((m->flags & MUTATION_SUFFIX) &&
@@ -74,7 +86,7 @@ static size_t command_size(const struct command *c)
 
 static enum status check_batch(const struct command *c)
 {
-    uint32_t values = 0;
+    uint32_t values = 0, blobs = 0;
     if (c->partition.len > LIMIT_KEY_PART ||
         c->conditions_count > LIMIT_BATCH_MUTATIONS ||
         c->mutations_count > LIMIT_BATCH_MUTATIONS) {
@@ -92,8 +104,10 @@ static enum status check_batch(const struct command *c)
             return s;
         }
         values += state_gives_value(&c->mutations[i]);
+        blobs += (c->mutations[i].flags & MUTATION_BLOB) != 0;
     }
-    if (values > LIMIT_RESULT_VALUES || command_size(c) > LIMIT_BATCH) {
+    if (values > LIMIT_RESULT_VALUES || blobs > LIMIT_BLOB_REFS ||
+        command_size(c) > LIMIT_BATCH) {
         return ST_TOO_LARGE;
     }
     return ST_OK;
@@ -107,11 +121,17 @@ static bool numbers_valid(const struct command *c)
 
 enum status state_check_command(const struct command *c)
 {
-    if (c->kind < COMMAND_BATCH || c->kind > COMMAND_NOTHING) {
+    return c->kind == COMMAND_BLOBS ? ST_INVALID : state_check_entry(c);
+}
+
+enum status state_check_entry(const struct command *c)
+{
+    if (c->kind < COMMAND_BATCH || c->kind > COMMAND_BLOBS) {
         return ST_INVALID;
     }
     switch ((enum command_kind)c->kind) {
     case COMMAND_BATCH:
+    case COMMAND_BLOBS:
         return numbers_valid(c) ? check_batch(c) : ST_INVALID;
     case COMMAND_SETTLE:
         return numbers_valid(c) ? ST_OK : ST_INVALID;
