@@ -66,7 +66,7 @@ struct disk {
     bool no_cached_reads;   /* the file system cannot read from memory alone */
     uint64_t asked;
     struct op_list done; /* run on the loop, to be told in its next turn */
-    int64_t sync_us;     /* what an fdatasync takes: a moving mean */
+    int64_t sync_us;     /* what an fdatasync takes: its median, about */
     struct metric_histogram sync_times;
     uint32_t distrusted; /* so many must pass before one is waited for */
     uint8_t *bounce;     /* aligned, for O_DIRECT */

@@ -12,10 +12,12 @@
  * loop itself, between two turns: handing it to a thread and back takes two
  * wakings, which cost more time than such a disk does, and more of the
  * processor than the write. What came meanwhile waits in the sockets, as it
- * would for the group. Whether it is quick says the mean of what syncs took;
- * after one that was slow, many must be quick again. A disk that hangs at that
- * moment stops the loop, and with it the heartbeats, which would otherwise
- * stop for the age of the sync (R18); beacons have a loop of their own.
+ * would for the group. Whether it is quick says the median of what syncs took:
+ * where the processor is busy, some take as long as a thread waits for its
+ * turn, here and there alike. After one that was slow, threads get the next
+ * ones, the more the slower it was. A disk that hangs at that moment stops the
+ * loop, and with it the heartbeats, which would otherwise stop for the age of
+ * the sync (R18); beacons have a loop of their own.
  *
  * Reads (file_fetch) have no order. What the page cache has is read on the
  * loop at once; the rest goes to threads, to fewer than there are, so that
@@ -35,10 +37,11 @@
 
 /* Written on the loop: no more than this, while a sync takes no more. */
 #define HERE_BYTES KIB(128)
-#define HERE_US 400
+#define HERE_US 800
 #define SLOW_US 5000
-#define DISTRUST 200
-#define MEAN_OF 8
+#define DISTRUST 8 /* syncs for each SLOW_US that one took ... */
+#define DISTRUST_MOST 2000
+#define MEDIAN_STEP 16    /* a part of the median */
 #define FETCHES_AT_ONCE 2 /* of libuv's four threads */
 
 /* ---- in a thread, or on the loop ---- */
@@ -146,9 +149,11 @@ static void measure(struct disk *d, const struct disk_op *op)
         return;
     }
     metric_add_us(&d->sync_times, op->sync_us);
-    d->sync_us += (op->sync_us - d->sync_us) / MEAN_OF;
+    int64_t step = d->sync_us / MEDIAN_STEP + 1;
+    d->sync_us += op->sync_us > d->sync_us ? step : -step;
     if (op->sync_us >= SLOW_US) {
-        d->distrusted = DISTRUST;
+        int64_t more = op->sync_us / SLOW_US * DISTRUST;
+        d->distrusted = more < DISTRUST_MOST ? (uint32_t)more : DISTRUST_MOST;
     } else if (d->distrusted > 0) {
         d->distrusted--;
     }
