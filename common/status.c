@@ -79,6 +79,8 @@ enum status status_from_errno(int error)
     case EDQUOT:
         return ST_NO_SPACE;
     case ENOMEM:
+    case EMFILE:
+    case ENFILE:
         return ST_NO_MEMORY;
     case EACCES:
     case EPERM:

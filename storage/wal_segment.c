@@ -286,19 +286,20 @@ static void on_given_up(struct env_io *io, enum status s)
     wal_check_stopped(w);
 }
 
-/* A full disk is no failure: what is written here is nobody's data. */
+/* A full disk is no failure, nor is a process with too many descriptors: what
+ * is written here is nobody's data. */
 static void maker_failed(struct wal *w, enum status s)
 {
     char temporary[WAL_FILE_MAX];
     maker_end(w);
-    if (s != ST_NO_SPACE) {
+    if (s != ST_NO_SPACE && s != ST_NO_MEMORY) {
         wal_fail(w, s);
         wal_check_stopped(w);
         return;
     }
     if (!w->maker.no_space) {
         log_warn(w->env->log, "wal", "no_space",
-                 "segment_size=%llu action=try_again",
+                 "status=%s segment_size=%llu action=try_again", status_name(s),
                  (unsigned long long)w->o.segment_size);
     }
     w->maker.no_space = true;

@@ -16,7 +16,8 @@
 struct change {
     struct change *next;
     uint64_t order; /* among all that is pending */
-    uint32_t id;    /* the write's; 0: a size */
+    bool size;      /* no write */
+    uint32_t id;    /* the write's, while its process lives; else 0 */
     uint32_t sync;  /* covered by this one */
     bool done;
     uint64_t offset, len;
@@ -158,6 +159,7 @@ static void change_file(struct crash_disk *d, struct file *f,
 {
     struct change *c = xcalloc(1, sizeof(*c));
     c->order = ++d->order;
+    c->size = size;
     c->id = size ? 0 : r->h.id;
     c->done = size;
     c->offset = r->h.offset;
@@ -185,7 +187,7 @@ static void apply_part(struct inode *i, const struct change *c, uint64_t from,
 
 static void apply(struct inode *i, const struct change *c)
 {
-    if (c->id == 0) {
+    if (c->size) {
         inode_resize_medium(i, c->len);
     } else {
         apply_part(i, c, 0, c->len);
@@ -319,11 +321,27 @@ static bool on_name(struct crash_disk *d, const struct trace_record *r)
     return true;
 }
 
+/* Another process: it has no descriptors, and its ids begin anew. What the
+ * one before was not told the end of is done, for it ended outside of calls. */
+static void on_start(struct crash_disk *d)
+{
+    memset(d->fds, 0, FDS * sizeof(*d->fds));
+    for (struct naming *c = d->first; c != NULL; c = c->next) {
+        c->sync = 0;
+    }
+    for (struct file *f = d->files; f != NULL; f = f->next) {
+        for (struct change *c = f->first; c != NULL; c = c->next) {
+            c->id = c->sync = 0;
+            c->done = true;
+        }
+    }
+}
+
 bool crash_disk_step(struct crash_disk *d, const struct trace_record *r)
 {
     switch ((enum trace_kind)r->h.kind) {
     case TRACE_START:
-        memset(d->fds, 0, FDS * sizeof(*d->fds));
+        on_start(d);
         return false;
     case TRACE_OPEN:
         return on_open(d, r);
@@ -485,7 +503,7 @@ static void tear(struct draw *w, struct inode *i, const struct change *c)
 
 static void show_change(struct draw *w, struct inode *i, const struct change *c)
 {
-    bool write = c->id != 0;
+    bool write = !c->size;
     if (write && w->kind == CHOICE_SECTORS) {
         keep_sectors(w, i, c);
     } else if (write && w->kind == CHOICE_PREFIX && c->order == w->cut) {

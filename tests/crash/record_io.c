@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/env.h"
+#include "tests/crash/fault_io.h"
 
 #define FDS 65536
 
@@ -28,13 +29,23 @@ static struct {
     pthread_rwlock_t calls; /* held by who is within a call */
     uint8_t kinds[FDS];     /* of descriptors: 0, or 1 + flags */
     uint32_t last_id;
-    sem_t die;
+    sem_t die; /* or read the faults anew */
 } rec = {.fd = -1,
          .lock = PTHREAD_MUTEX_INITIALIZER,
          .calls = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP};
 
 ssize_t __real_pwrite(int fd, const void *data, size_t len, off_t offset);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset);
+ssize_t __real_pread(int fd, void *to, size_t len, off_t offset);
+ssize_t __wrap_pread(int fd, void *to, size_t len, off_t offset);
+ssize_t __real_preadv2(int fd, const struct iovec *v, int count, off_t offset,
+                       int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *v, int count, off_t offset,
+                       int flags);
+void __real_exit(int code) __attribute__((noreturn));
+void __wrap_exit(int code) __attribute__((noreturn));
+void __real__exit(int code) __attribute__((noreturn));
+void __wrap__exit(int code) __attribute__((noreturn));
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 int __real_fsync(int fd);
@@ -86,10 +97,15 @@ static uint32_t next_id(void)
     return __atomic_add_fetch(&rec.last_id, 1, __ATOMIC_RELAXED);
 }
 
+static volatile sig_atomic_t dying;
+
 static void *reaper(void *arg)
 {
     (void)arg;
-    while (sem_wait(&rec.die) != 0) {
+    while (!dying) {
+        if (sem_wait(&rec.die) == 0 && !dying) {
+            fault_read();
+        }
     }
     (void)pthread_rwlock_wrlock(&rec.calls);
     (void)pthread_mutex_lock(&rec.lock);
@@ -99,7 +115,7 @@ static void *reaper(void *arg)
 
 static void on_signal(int number)
 {
-    (void)number;
+    dying = dying || number == SIGUSR1;
     (void)sem_post(&rec.die);
 }
 
@@ -126,13 +142,16 @@ void record_begin(void)
     (void)sem_init(&rec.die, 0, 0);
     (void)sigfillset(&all);
     (void)sigdelset(&all, SIGUSR1);
+    (void)sigdelset(&all, SIGUSR2);
     (void)pthread_sigmask(SIG_SETMASK, &all, &had);
     bool good = rec.fd >= 0 && pthread_create(&thread, NULL, reaper, NULL) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &had, NULL);
-    if (!good || signal(SIGUSR1, on_signal) == SIG_ERR) {
+    if (!good || signal(SIGUSR1, on_signal) == SIG_ERR ||
+        signal(SIGUSR2, on_signal) == SIG_ERR) {
         perror(path);
         exit(2);
     }
+    fault_read();
     put_locked((struct trace_head){.kind = TRACE_START}, NULL, 0);
 }
 
@@ -157,6 +176,7 @@ static void forget(int fd)
 {
     if (fd >= 0 && fd < FDS) {
         rec.kinds[fd] = 0;
+        fault_name(fd, "");
     }
 }
 
@@ -175,6 +195,7 @@ int __wrap_open(const char *path, int flags, ...)
     int fd = __real_open(path, flags, mode);
     forget(fd);
     if (fd >= 0 && fd < FDS && rec.fd >= 0 && strcmp(path, rec.dir) == 0) {
+        fault_name(fd, ".");
         rec.kinds[fd] = 1 + TRACE_FOLDER;
         put((struct trace_head){.kind = TRACE_OPEN,
                                 .fd = fd,
@@ -193,6 +214,9 @@ int __wrap_openat(int dir, const char *path, int flags, ...)
     va_start(args, flags);
     mode_t mode = mode_of(flags, args);
     va_end(args);
+    if (fault_path("open", dir, path)) {
+        return -1;
+    }
     (void)pthread_rwlock_rdlock(&rec.calls);
     (void)pthread_mutex_lock(&rec.lock);
     bool known = is_folder(dir),
@@ -205,6 +229,7 @@ int __wrap_openat(int dir, const char *path, int flags, ...)
         h.flags |= S_ISDIR(st.st_mode) ? TRACE_FOLDER : 0;
         h.flags |= (flags & O_TRUNC) != 0 ? TRACE_EMPTIED : 0;
         rec.kinds[fd] = (uint8_t)(1 + h.flags);
+        fault_name(fd, path);
         put(h, path, strlen(path));
     }
     (void)pthread_mutex_unlock(&rec.lock);
@@ -224,6 +249,10 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset)
     if (!traced(fd)) {
         return __real_pwrite(fd, data, len, offset);
     }
+    if (fault_fd("pwrite", fd)) {
+        return -1;
+    }
+    len = fault_half(fd, len);
     size_t told = len;
     if (plants("short-write") && len > 1024 && !all_zeros(data, len)) {
         len = len / 2;
@@ -245,6 +274,18 @@ ssize_t __wrap_pwrite(int fd, const void *data, size_t len, off_t offset)
     (void)pthread_rwlock_unlock(&rec.calls);
     errno = e;
     return n == (ssize_t)len ? (ssize_t)told : n;
+}
+
+ssize_t __wrap_pread(int fd, void *to, size_t len, off_t offset)
+{
+    return fault_fd("pread", fd) ? -1 : __real_pread(fd, to, len, offset);
+}
+
+ssize_t __wrap_preadv2(int fd, const struct iovec *v, int count, off_t offset,
+                       int flags)
+{
+    return fault_fd("pread", fd) ? -1
+                                 : __real_preadv2(fd, v, count, offset, flags);
 }
 
 static bool is_root(int fd)
@@ -270,6 +311,9 @@ static int sync_it(int fd, int (*call)(int fd), bool data)
     if (leaves_out(fd, data)) {
         return 0;
     }
+    if (fault_fd(data ? "fdatasync" : "fsync", fd)) {
+        return -1;
+    }
     (void)pthread_rwlock_rdlock(&rec.calls);
     uint32_t id = next_id();
     put_locked((struct trace_head){.kind = TRACE_SYNC, .fd = fd, .id = id},
@@ -294,6 +338,20 @@ int __wrap_fsync(int fd)
     return sync_it(fd, __real_fsync, false);
 }
 
+/* ---- the end: no call is under way then ---- */
+
+void __wrap_exit(int code)
+{
+    (void)pthread_rwlock_wrlock(&rec.calls);
+    __real_exit(code);
+}
+
+void __wrap__exit(int code)
+{
+    (void)pthread_rwlock_wrlock(&rec.calls);
+    __real__exit(code);
+}
+
 /* ---- names and sizes: at one instant, as the trace has them ---- */
 
 static void begin_call(void)
@@ -313,6 +371,9 @@ static void end_call(void)
 int __wrap_renameat(int a, const char *from, int b, const char *to)
 {
     char both[1024];
+    if (fault_path("rename", a, to)) {
+        return -1;
+    }
     begin_call();
     int n = __real_renameat(a, from, b, to);
     if (n == 0 && is_folder(a)) {
@@ -327,6 +388,9 @@ int __wrap_renameat(int a, const char *from, int b, const char *to)
 
 int __wrap_unlinkat(int dir, const char *name, int flags)
 {
+    if (fault_path("unlink", dir, name)) {
+        return -1;
+    }
     begin_call();
     int n = __real_unlinkat(dir, name, flags);
     if (n == 0 && is_folder(dir)) {
@@ -339,6 +403,9 @@ int __wrap_unlinkat(int dir, const char *name, int flags)
 
 int __wrap_mkdirat(int dir, const char *name, mode_t mode)
 {
+    if (fault_path("mkdir", dir, name)) {
+        return -1;
+    }
     begin_call();
     int n = __real_mkdirat(dir, name, mode);
     if (n == 0 && is_folder(dir)) {
@@ -362,6 +429,9 @@ static void put_size(int fd)
 
 int __wrap_ftruncate(int fd, off_t size)
 {
+    if (fault_fd("ftruncate", fd)) {
+        return -1;
+    }
     begin_call();
     int n = __real_ftruncate(fd, size);
     put_size(fd);
@@ -371,6 +441,9 @@ int __wrap_ftruncate(int fd, off_t size)
 
 int __wrap_fallocate(int fd, int mode, off_t from, off_t len)
 {
+    if (fault_fd("fallocate", fd)) {
+        return -1;
+    }
     begin_call();
     int n = __real_fallocate(fd, mode, from, len);
     put_size(fd);

@@ -14,6 +14,8 @@
  *   no-publish-sync     no fsync of a file before it is renamed
  * PENN_CRASH_BUGS: bits of storage/bugs.def, or of the coordinator's.
  *
+ * Other calls fail as a test asks for: fault_io.h.
+ *
  * On SIGUSR1 the process dies as by SIGKILL, at a moment at which no call is
  * under way: so the trace has just what the page cache has.
  */

@@ -5,14 +5,14 @@ Then the same with planted bugs, each of which it must find.
 
 PENN_CRASH_POINTS: how many places are looked at (2000)."""
 import os
-import signal
 import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import Failure, expect, run, wait_for  # noqa: E402
-from store import SLOW, Store, Writer, program  # noqa: E402
+sys.path.insert(0, os.path.dirname(__file__))
+from traced import Traced, is_storage  # noqa: E402
+from penn import expect, run  # noqa: E402
+from store import Writer, program  # noqa: E402
 
 POINTS = int(os.environ.get("PENN_CRASH_POINTS", "2000"))
 SEED = os.environ.get("PENN_CRASH_SEED", "1")
@@ -26,54 +26,6 @@ COORDINATOR_BUGS = [x.split("(")[1].split(",")[0] for x in open(os.path.join(
 
 def note(text):
     print(f"  {text}", flush=True)
-
-
-def is_storage(name):
-    return name.startswith("storage")
-
-
-class Traced(Store):
-    """A store whose processes write traces; PLANT and BUGS (a mask) are for
-    the processes that are looked at."""
-
-    def __init__(self, plant="", bugs="0", **how):
-        self.plant, self.bugs = plant, bugs
-        super().__init__(tablets=6, start=False, **how)
-
-    def trace(self, name):
-        return self.path("trace-" + name)
-
-    def spawn(self, name, **how):
-        env = {"PENN_CRASH_TRACE": self.trace(name),
-               "PENN_CRASH_DIR": self.data(name),
-               "PENN_CRASH_PLANT": self.plant, "PENN_CRASH_BUGS": self.bugs}
-        binary = "crash_storaged" if is_storage(name) else "crash_coordinatord"
-        return super().spawn(name, env=env, binary=binary, **how)
-
-    def die(self, name):
-        """As by kill -9, with no call under way."""
-        self.children[name].send_signal(signal.SIGUSR1)
-        self.children[name].wait(20 * SLOW)
-
-    def die_all(self):
-        for name in self.names():
-            if self.children[name].poll() is None:
-                self.die(name)
-
-    def look(self, name, *options, seconds=600):
-        """(exit status, what it said)."""
-        kind = "storage" if is_storage(name) else "coordinator"
-        others = [self.trace(n) for n in self.storages() if n != name]
-        r = subprocess.run(
-            [program("crash"), *options, kind, self.trace(name),
-             *(others if is_storage(name) else [])],
-            capture_output=True, text=True, timeout=seconds * SLOW)
-        return r.returncode, r.stdout + r.stderr
-
-    def true(self, name):
-        """The trace ends with what the directory has."""
-        code, text = self.look(name, "--same-as", self.data(name))
-        expect(code == 0, f"{name}: the trace is not the truth: {text[:500]}")
 
 
 def live(s):
