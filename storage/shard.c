@@ -533,6 +533,7 @@ void shard_free(struct shard *s)
     free(s->placed);
     effects_free(&s->fx);
     buf_free(&s->out);
+    buf_free(&s->payload);
     free(s);
 }
 

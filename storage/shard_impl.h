@@ -157,6 +157,7 @@ struct shard {
     struct effects fx;
     bool stepping;
     struct buf out;
+    struct buf payload; /* of the command that is being taken */
     struct env_timer tick;
     int64_t tick_us; /* when it is set for; INT64_MAX: not */
 

@@ -16,6 +16,7 @@
 #define READ_WAIT_US 1000000 /* a read without a lease waits this long */
 #define READ_AGAIN_US 5000
 #define WATCH_MAX_MS 60000u
+#define PAYLOAD_KEPT KIB(64) /* a buffer of more gives its memory back */
 #define AGAIN_MAX 8 /* times that a read is begun anew for a moved value */
 
 /* ---- lists ---- */
@@ -131,18 +132,21 @@ static void on_command(struct client *c, struct tablet *t,
         send_result(s, c, m->request, &stored);
         return;
     }
-    struct buf payload = {0};
-    wire_encode_command(&payload, command);
-    if (payload.len > LIMIT_BATCH) {
+    struct buf *payload = &s->payload;
+    buf_clear(payload);
+    wire_encode_command(payload, command);
+    if (payload->len > LIMIT_BATCH) {
         shard_send_error(c, m->request, ST_TOO_LARGE, t);
     } else {
         struct event e = {.kind = EVENT_COMMAND};
-        e.u.command.payload = buf_slice(&payload);
+        e.u.command.payload = buf_slice(payload);
         e.u.command.settles = command->kind == COMMAND_SETTLE;
         e.u.command.cookie = requests_new(c, t, REQUEST_COMMAND, m->request);
         shard_step(s, t, &e);
     }
-    buf_free(&payload);
+    if (payload->cap > PAYLOAD_KEPT) {
+        buf_free(payload);
+    }
 }
 
 /* ---- reads ---- */

@@ -154,18 +154,29 @@ static struct tree_value to_tree(const struct cell_value *v,
     return (struct tree_value){place_encode(&v->place, room), v->place.tag};
 }
 
+struct replacing {
+    struct cells *c;
+    struct slice key;
+    struct place old;
+};
+
+static void on_replaced(void *ctx, const struct tree_value *tv)
+{
+    struct replacing *r = ctx;
+    struct cell_value old = cells_value(tv);
+    cells_forget(r->c, r->key, &old);
+    r->old = old.place;
+}
+
 void cells_put(struct cells *c, struct slice key, const struct cell_value *v)
 {
-    struct cell_value old = {.bytes = {NULL, 0}};
+    struct replacing r = {.c = c, .key = key};
     uint8_t room[PLACE_MAX];
-    if (cells_get(c, key, &old)) {
-        cells_forget(c, key, &old);
-    }
-    cells_add(c, key, v);
     struct tree_value tv = to_tree(v, room);
-    tree_put(c->tree, key, &tv);
+    tree_replace(c->tree, key, &tv, on_replaced, &r);
+    cells_add(c, key, v);
     tell(c, &v->place, 1);
-    tell(c, &old.place, -1);
+    tell(c, &r.old, -1);
 }
 
 bool cells_append(struct cells *c, struct slice key, const struct cell_value *v)

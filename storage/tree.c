@@ -369,6 +369,14 @@ static bool try_put(struct tree *t, struct path *p,
 
 void tree_put(struct tree *t, struct slice key, const struct tree_value *value)
 {
+    tree_replace(t, key, value, NULL, NULL);
+}
+
+void tree_replace(struct tree *t, struct slice key,
+                  const struct tree_value *value,
+                  void (*replaced)(void *ctx, const struct tree_value *old),
+                  void *ctx)
+{
     struct tree_cell cell = {key, *value};
     struct path p;
     assert(key.len <= TREE_KEY_MAX && value->bytes.len <= TREE_VALUE_MAX);
@@ -376,10 +384,17 @@ void tree_put(struct tree *t, struct slice key, const struct tree_value *value)
     if (t->root == NULL) {
         t->root = tree_node_new(t->account, true, 0);
     }
-    do {
+    path_find(t, key, &p);
+    if (p.exact && replaced != NULL) {
+        struct tree_value old =
+            tree_node_cell(p.node[p.leaf], p.at[p.leaf]).value;
+        replaced(ctx, &old);
+    }
+    path_own(t, &p);
+    while (!try_put(t, &p, &cell)) {
         path_find(t, key, &p);
         path_own(t, &p);
-    } while (!try_put(t, &p, &cell));
+    }
 }
 
 bool tree_append(struct tree *t, struct slice key,

@@ -36,6 +36,12 @@ bool tree_get(const struct tree *t, struct slice key, struct tree_value *out);
 /* Copies KEY and the value in; replaces what was there. Neither may point into
  * T's own memory, as slices of tree_get do. */
 void tree_put(struct tree *t, struct slice key, const struct tree_value *value);
+/* As tree_put; REPLACED, if not NULL, is called with what was there, once,
+ * before it goes; it changes nothing. */
+void tree_replace(struct tree *t, struct slice key,
+                  const struct tree_value *value,
+                  void (*replaced)(void *ctx, const struct tree_value *old),
+                  void *ctx);
 /* As tree_put, of a KEY behind all others, which is found at once; false,
  * without a change, if it is not. */
 bool tree_append(struct tree *t, struct slice key,

@@ -138,14 +138,6 @@ struct model {
     uint64_t count;
 };
 
-static void put(struct tree *t, struct model *m, uint32_t i, uint32_t v)
-{
-    struct tree_value value = value_of(v);
-    tree_put(t, all.key[i], &value);
-    m->count += m->value[i] == 0;
-    m->value[i] = v;
-}
-
 static void take_out(struct tree *t, struct model *m, uint32_t i)
 {
     ck_assert(tree_remove(t, all.key[i]) == (m->value[i] != 0));
@@ -158,6 +150,39 @@ static void same_value(struct tree_value got, uint32_t v)
     struct tree_value value = value_of(v);
     ck_assert(slice_equal(got.bytes, value.bytes));
     ck_assert_uint_eq(got.tag, value.tag);
+}
+
+/* What a put replaced. */
+struct replaced {
+    unsigned calls;
+    struct tree_value value; /* copied */
+};
+
+static void on_replaced(void *ctx, const struct tree_value *old)
+{
+    struct replaced *r = ctx;
+    uint8_t *copy = malloc(old->bytes.len + 1);
+    memcpy(copy, old->bytes.data, old->bytes.len);
+    r->value = (struct tree_value){slice_make(copy, old->bytes.len), old->tag};
+    r->calls++;
+}
+
+static void put(struct tree *t, struct model *m, uint32_t i, uint32_t v)
+{
+    struct replaced r = {0};
+    struct tree_value value = value_of(v);
+    if (v % 2 == 0) {
+        tree_put(t, all.key[i], &value);
+    } else {
+        tree_replace(t, all.key[i], &value, on_replaced, &r);
+        ck_assert_uint_eq(r.calls, m->value[i] != 0);
+    }
+    if (r.calls > 0) {
+        same_value(r.value, m->value[i]);
+        free((void *)(uintptr_t)r.value.bytes.data);
+    }
+    m->count += m->value[i] == 0;
+    m->value[i] = v;
 }
 
 static void same_item(const struct tree_iter *it, uint32_t i, uint32_t v)
