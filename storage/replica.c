@@ -268,6 +268,13 @@ void replica_recovered(struct replica_core *r, bool damaged)
 
 /* ---- applying (R7: in seq order, up to what is known committed) ---- */
 
+/* Where E's payload is in the log. What is applied is on this disk: but for a
+ * deliberate bug its record has a position. */
+static uint64_t payload_position(const struct entry *e)
+{
+    return e->position == 0 ? 0 : e->position + WAL_RECORD_HEAD;
+}
+
 void replica_apply_committed(struct replica_core *r, int64_t now_us,
                              struct effects *fx)
 {
@@ -287,8 +294,8 @@ void replica_apply_committed(struct replica_core *r, int64_t now_us,
             state_forget_requests(r->state);
         }
 #endif
-        state_apply(r->state, e->name, slice_make(e->payload, e->len), 0,
-                    &result);
+        state_apply(r->state, e->name, slice_make(e->payload, e->len),
+                    payload_position(e), &result);
         lead_on_applied(r, seq, &result, fx);
     }
     if (now_us != 0 && r->committed > r->logged_commit &&

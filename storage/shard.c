@@ -43,10 +43,20 @@ struct tablet *shard_tablet(const struct shard *s, uint32_t id)
                                                           : NULL;
 }
 
+void shard_on_place(void *ctx, const struct place *p, int delta)
+{
+    struct tablet *t = ctx;
+    if (t->shard->wal != NULL && p->tag == VALUE_LOG) {
+        wal_value_live(t->shard->wal, t->id, p->position,
+                       delta * (int64_t)p->len);
+    }
+}
+
 void shard_hook_state(struct shard *s, struct tablet *t)
 {
     (void)s;
     state_on_change(replica_state(t->core), requests_on_changed, t);
+    state_on_place(replica_state(t->core), shard_on_place, t);
 }
 
 struct tablet *shard_add_tablet(struct shard *s, uint32_t id,
@@ -222,6 +232,7 @@ static void on_synced(void *ctx, uint64_t position)
             t->synced = 0;
             shard_step(s, t, &e);
         }
+        catchup_begin_writing(t);
     }
     checkpoint_consider(s);
 }
@@ -376,6 +387,16 @@ static enum status load_checkpoints(struct shard *s, struct err *err)
     return st;
 }
 
+/* The log can be told what its segments hold: all that checkpoints name. */
+static void on_found(void *ctx, struct wal *w)
+{
+    struct shard *s = ctx;
+    s->wal = w;
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        shard_hook_state(s, s->tablets[i]);
+    }
+}
+
 static enum status open_log(struct shard *s, struct err *err)
 {
     struct wal_options w = {
@@ -387,6 +408,7 @@ static enum status open_log(struct shard *s, struct err *err)
         .segment_size = s->o.segment_size,
         .bugs = s->o.bugs,
         .folder = s->folder,
+        .on_found = on_found,
         .on_synced = on_synced,
         .on_failed = on_failed,
         .on_full = on_full,
@@ -395,6 +417,7 @@ static enum status open_log(struct shard *s, struct err *err)
     struct wal_report report = {0};
     enum status st = wal_open(s->env, &w, on_replay, &report, &s->wal, err);
     if (st != ST_OK) {
+        s->wal = NULL; /* found, and gone again */
         return st;
     }
     log_info(s->env->log, "shard", "log-recovered",
@@ -524,6 +547,7 @@ void shard_free(struct shard *s)
         if (t->writer != NULL) {
             checkpoint_cancel(t->writer);
         }
+        state_on_place(replica_state(t->core), NULL, NULL);
         replica_free(t->core);
         free(t);
     }

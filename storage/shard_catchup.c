@@ -2,12 +2,17 @@
  * Snapshots (R17), served and fetched over the bulk lane with the ordinary
  * tablet scan. The server pins a snapshot, a reference to a root, for as long
  * as the reader comes back; the reader loads the pages into a fresh state,
- * writes that as its checkpoint, and only when it is on disk installs it.
+ * writes that as its checkpoint, and only when it is on disk installs it. The
+ * pages bring large values along: each becomes a record of its own in the
+ * reader's log (WAL_VALUE), which no replay looks at and the checkpoint has
+ * the place of; it is not written before they are on disk. Where the log has no
+ * room for a page that is asked for again.
  * One fetch runs at a time for a tablet; whatever goes wrong ends it, and the
  * primary, hearing where this replica stands, begins again. Where the disk had
  * no room for the checkpoint, the next fetch rests before it reads anything:
  * it would only find the same, and all of a tablet is much to send in vain.
  */
+#include "storage/key.h"
 #include "storage/shard_impl.h"
 
 #include <stdlib.h>
@@ -16,6 +21,7 @@
 #define PIN_IDLE_US 30000000
 #define REST_FIRST_US 1000000 /* after a full disk; twice as long each time */
 #define REST_MOST_US 60000000
+#define AGAIN_US 50000 /* a page that the log had no room for */
 
 struct fetch {
     struct shard *shard;
@@ -25,8 +31,13 @@ struct fetch {
     uint64_t snapshot; /* as the server calls it */
     struct state *state;
     struct name name;
-    bool rests;    /* nothing was asked yet: the disk was full last time */
-    bool complete; /* the checkpoint is being written */
+    bool rests; /* nothing was asked yet: the disk was full last time */
+    uint64_t values_end; /* of the log's, where its last value ends */
+    /* The last cell that is loaded: what is asked for comes behind it. */
+    bool has_after;
+    struct buf after_partition, after_row, after_column;
+    struct env_timer again; /* the log had no room for the last page */
+    bool complete;          /* the checkpoint is written, or will be */
 };
 
 /* ---- serving ---- */
@@ -58,6 +69,7 @@ static struct pinned *pin_new(struct shard *s, struct client *c,
         .id = ++s->last_pin,
         .tablet = t->id,
         .snapshot = state_snapshot(replica_state(t->core)),
+        .clock = wal_value_clock(s->wal),
         .client = c,
     };
     if (c->peer.role == ROLE_STORAGE) {
@@ -158,7 +170,11 @@ void catchup_drop_client(struct client *c)
 static void free_fetch(struct fetch *f)
 {
     f->tablet->fetch = NULL;
+    env_timer_stop(f->shard->env, &f->again);
     state_free(f->state);
+    buf_free(&f->after_partition);
+    buf_free(&f->after_row);
+    buf_free(&f->after_column);
     free(f);
 }
 
@@ -185,17 +201,16 @@ static void end_fetch(struct fetch *f, struct state *state)
     shard_step(s, t, &e);
 }
 
-static bool ask_page(struct fetch *f, const struct cell *after)
+static bool ask_page(struct fetch *f)
 {
     struct shard *s = f->shard;
     struct msg_scan_tablet m = {.tablet = f->tablet->id,
-                                .snapshot = f->snapshot};
-    if (after != NULL) {
-        m.has_after = 1;
-        m.after_partition = after->partition;
-        m.after_row = after->row;
-        m.after_column = after->column;
-    }
+                                .snapshot = f->snapshot,
+                                .has_after = f->has_after,
+                                .after_partition =
+                                    buf_slice(&f->after_partition),
+                                .after_row = buf_slice(&f->after_row),
+                                .after_column = buf_slice(&f->after_column)};
     buf_clear(&s->out);
     /* The request id names tablet and epoch: a late page finds no fetch. */
     wire_put_scan_tablet(&s->out, f->epoch << 16 | f->tablet->id, &m);
@@ -210,7 +225,7 @@ static void begin_fetch(struct fetch *f)
     log_info(s->env->log, "catchup", "snapshot-asked",
              "tablet=%" PRIu32 " epoch=%" PRIu64 " from=%" PRIu32,
              f->tablet->id, f->epoch, f->from.node);
-    (void)ask_page(f, NULL);
+    (void)ask_page(f);
 }
 
 /* Sets the timer for the fetch that has rested longest. */
@@ -257,6 +272,28 @@ void catchup_stop(struct shard *s)
     env_timer_stop(s->env, &s->catchup_timer);
 }
 
+static void on_again(struct env_timer *timer)
+{
+    struct fetch *f = timer->data;
+    if (!ask_page(f)) {
+        end_fetch(f, NULL);
+    }
+}
+
+static void remember(struct buf *b, struct slice s)
+{
+    buf_clear(b);
+    buf_put_slice(b, s);
+}
+
+static void remember_cell(struct fetch *f, const struct cell *c)
+{
+    f->has_after = true;
+    remember(&f->after_partition, c->partition);
+    remember(&f->after_row, c->row);
+    remember(&f->after_column, c->column);
+}
+
 void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
                    uint64_t epoch)
 {
@@ -268,6 +305,9 @@ void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
     f->epoch = epoch;
     f->snapshot = SNAPSHOT_NEW;
     f->state = state_new();
+    f->again.fn = on_again;
+    f->again.data = f;
+    state_on_place(f->state, shard_on_place, t);
     t->fetch = f;
     f->rests = env_now_us(s->env) < t->fetch_after_us;
     if (f->rests) {
@@ -284,6 +324,40 @@ static bool name_is_good(const struct fetch *f, struct name n)
            n.seq <= UINT64_MAX / 2;
 }
 
+/* Whether the log takes the page's large values. */
+static bool has_room(const struct fetch *f, const struct msg_tablet_page *page)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < page->cells_count; i++) {
+        size_t len = page->cells[i].value.len;
+        bytes += len > LIMIT_VALUE_INLINE ? len + WAL_RECORD_OVERHEAD : 0;
+    }
+    return bytes == 0 || wal_has_room(f->shard->wal, bytes);
+}
+
+/* Puts the value of C into the log, where it may stay. */
+static struct place keep_value(struct fetch *f, const struct cell *c)
+{
+    struct key k;
+    struct wal_record r = {
+        .kind = WAL_VALUE, .tablet = f->tablet->id, .payload = c->value};
+    key_encode(&k, c->partition, c->row, c->column);
+    f->values_end = wal_append(f->shard->wal, &r);
+    return (struct place){.tag = VALUE_LOG,
+                          .position = r.position + WAL_RECORD_HEAD,
+                          .len = (uint32_t)c->value.len,
+                          .digest = place_digest(key_slice(&k), c->value)};
+}
+
+static enum status load_cell(struct fetch *f, const struct cell *c)
+{
+    struct place place = {.tag = VALUE_INLINE};
+    if (c->value.len > LIMIT_VALUE_INLINE) {
+        place = keep_value(f, c);
+    }
+    return state_load_cell(f->state, c, &place);
+}
+
 static enum status load_page(struct fetch *f,
                              const struct msg_tablet_page *page)
 {
@@ -292,7 +366,7 @@ static enum status load_page(struct fetch *f,
         const struct cell *c = &page->cells[i];
         f->shard->figures.catchup_received +=
             c->partition.len + c->row.len + c->column.len + c->value.len;
-        st = state_load_cell(f->state, c, NULL);
+        st = load_cell(f, c);
     }
     if (st == ST_OK && !page->more) {
         st = state_load_clients(f->state, page->clients, f->name.seq);
@@ -309,7 +383,8 @@ static void finish_fetch(struct fetch *f)
 
 void catchup_begin_writing(struct tablet *t)
 {
-    if (t->fetch != NULL && t->fetch->complete && t->writer == NULL) {
+    if (t->fetch != NULL && t->fetch->complete && t->writer == NULL &&
+        !t->shard->fatal && wal_synced(t->shard->wal) >= t->fetch->values_end) {
         t->installing = true;
         checkpoint_begin_take(t->shard, t, state_snapshot(t->fetch->state));
     }
@@ -341,6 +416,13 @@ void catchup_on_written(struct tablet *t, enum status st)
     }
 }
 
+static void refuse_page(struct fetch *f, const struct env_peer *p)
+{
+    log_warn(f->shard->env->log, "catchup", "bad-page",
+             "tablet=%" PRIu32 " from=%" PRIu32, f->tablet->id, p->node);
+    end_fetch(f, NULL);
+}
+
 void catchup_on_page(struct shard *s, const struct env_peer *p,
                      const struct wire_msg *m)
 {
@@ -362,14 +444,21 @@ void catchup_on_page(struct shard *s, const struct env_peer *p,
     }
     if (!name_is_good(f, page->name) || page->snapshot != f->snapshot ||
         !name_equal(page->name, f->name) ||
-        (page->more && page->cells_count == 0) || load_page(f, page) != ST_OK) {
-        log_warn(s->env->log, "catchup", "bad-page",
-                 "tablet=%" PRIu32 " from=%" PRIu32, id, p->node);
-        end_fetch(f, NULL);
+        (page->more && page->cells_count == 0)) {
+        refuse_page(f, p);
+        return;
+    }
+    if (!has_room(f, page)) {
+        env_timer_start(s->env, &f->again, AGAIN_US);
+        return;
+    }
+    if (load_page(f, page) != ST_OK) {
+        refuse_page(f, p);
         return;
     }
     if (page->more) {
-        if (!ask_page(f, &page->cells[page->cells_count - 1])) {
+        remember_cell(f, &page->cells[page->cells_count - 1]);
+        if (!ask_page(f)) {
             end_fetch(f, NULL);
         }
         return;
@@ -383,7 +472,7 @@ void catchup_on_up(struct shard *s, uint32_t node)
         struct fetch *f = s->tablets[i]->fetch;
         if (f != NULL && f->from.node == node && !f->rests &&
             f->snapshot == SNAPSHOT_NEW) {
-            (void)ask_page(f, NULL);
+            (void)ask_page(f);
         }
     }
 }

@@ -118,6 +118,8 @@ static void on_written(void *ctx, enum status st, const char *file)
         note_written(s, t, file);
     }
     if (st == ST_OK) {
+        wal_value_checkpointed(s->wal, t->id, t->writing_clock);
+        wal_kept_release(s->wal, values_oldest(s));
         t->checkpoint = t->writing;
         t->checkpoint_epoch = t->writing_epoch;
     }
@@ -150,6 +152,7 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
     };
     t->writing = state_snapshot_name(snapshot);
     t->writing_since_us = env_now_us(s->env);
+    t->writing_clock = wal_value_clock(s->wal);
     t->writing_epoch = replica_config(t->core)->epoch;
     t->writer = checkpoint_write_take(&job, snapshot);
     buf_free(&config);
@@ -199,7 +202,7 @@ static uint64_t data_bytes(const struct shard *s)
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct state_counts n;
         state_count(replica_state(s->tablets[i]->core), &n);
-        data += n.bytes;
+        data += n.bytes - n.placed; /* these it does not write */
     }
     return data;
 }

@@ -31,6 +31,7 @@ struct tablet {
     int64_t writing_since_us;
     struct name writing;
     uint64_t writing_epoch;
+    uint64_t writing_clock; /* the log's, when its snapshot was taken */
     struct fetch *fetch;
     bool installing; /* the writer writes a fetched snapshot */
     /* After one that found a full disk: when the next may begin, how long
@@ -87,7 +88,8 @@ struct values {
     uint32_t reads_count, next, under_way;
     uint8_t *room; /* for all values that were not in memory */
     uint64_t cost;
-    bool linked; /* in the shard's list, with its cost */
+    uint64_t clock; /* the log's, when they were looked up */
+    bool linked;    /* in the shard's list, with its cost */
     TAILQ_ENTRY(values) link;
 };
 TAILQ_HEAD(values_list, values);
@@ -129,6 +131,7 @@ struct pinned {
     uint64_t id; /* 0: free */
     uint32_t tablet;
     struct state_snapshot *snapshot;
+    uint64_t clock; /* the log's, when it was taken */
     struct client *client;
     int64_t used_us;
 };
@@ -210,6 +213,8 @@ void shard_fatal(struct shard *s, enum status why, const char *text);
 /* Tells who stops the shard once log and checkpoints are at rest. */
 void shard_at_rest(struct shard *s);
 void shard_hook_state(struct shard *s, struct tablet *t);
+/* The log's account of CTX's, a tablet's, values (state_on_place()). */
+void shard_on_place(void *ctx, const struct place *p, int delta);
 
 /* shard_net.c */
 extern const struct env_conn_events shard_client_events;
@@ -264,6 +269,9 @@ struct values *values_begin_take(struct values *from);
 void values_free(struct values *v);
 /* After the log was closed. */
 void values_free_all(struct shard *s);
+/* The log's clock when the oldest of what is open in memory and holds places
+ * was begun; UINT64_MAX: nothing is. */
+uint64_t values_oldest(const struct shard *s);
 
 /* shard_forward.c */
 void forward_init(struct shard *s);

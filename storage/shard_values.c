@@ -89,6 +89,21 @@ void values_free_all(struct shard *s)
     s->cache = NULL;
 }
 
+uint64_t values_oldest(const struct shard *s)
+{
+    uint64_t oldest = UINT64_MAX;
+    const struct values *v;
+    TAILQ_FOREACH(v, &s->values, link)
+    {
+        oldest = v->clock < oldest ? v->clock : oldest;
+    }
+    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        const struct pinned *p = &s->pinned[i];
+        oldest = p->id != 0 && p->clock < oldest ? p->clock : oldest;
+    }
+    return oldest;
+}
+
 /* Cell I of V has the key and the value that its place vouches for. */
 static bool verify(const struct values *v, uint32_t i, struct slice bytes)
 {
@@ -211,6 +226,7 @@ struct values *values_begin_take(struct values *from)
     }
     v->done = no_one;
     v->cost = cost;
+    v->clock = wal_value_clock(s->wal);
     v->room = xmalloc(bytes);
     v->reads = xcalloc(reads, sizeof(*v->reads));
     v->linked = true;

@@ -99,7 +99,8 @@ void state_on_change(struct state *s,
 
 /* Called for each place that begins (DELTA 1) or ceases (-1) to be a cell's,
  * what a batch undoes included; a place that is replaced ceases after the new
- * one began. From now on, and at once for all that there are. FN may be NULL:
+ * one began. From now on, and at once for all that there are, unless FN and
+ * CTX are told already. FN may be NULL:
  * nobody is told any more, not even of the end. Snapshots, which keep places
  * alive that S has no more, do not count. */
 void state_on_place(struct state *s,

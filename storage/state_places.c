@@ -75,6 +75,9 @@ void state_on_place(struct state *s,
                     void (*fn)(void *ctx, const struct place *p, int delta),
                     void *ctx)
 {
+    if (fn == s->cells.on_place && ctx == s->cells.on_place_ctx) {
+        return;
+    }
     s->cells.on_place = fn;
     s->cells.on_place_ctx = ctx;
     state_tell_all(s, 1);

@@ -30,6 +30,7 @@ struct worker {
     struct kv_op op;
     struct kv_batch *batch;
     char partition[32], seen[32];
+    struct buf watched; /* the value that a watch has seen */
     uint32_t key, id;
     enum history_kind kind;
     bool busy, scan, audit, settling;
@@ -87,16 +88,20 @@ static struct box *box_of(struct workload *w, uint32_t key)
     return &w->boxes[key - w->o.registers - w->o.counters];
 }
 
-/* A unique number, padded to a random length. */
-static void value_make(struct workload *w, int64_t value, struct buf *out)
+/* A unique number, padded with bytes and to a length that follow from it: so a
+ * reader knows each byte that must be there. */
+static void value_make(const struct workload *w, int64_t value, uint32_t most,
+                       struct buf *out)
 {
-    buf_printf(out, "%" PRId64, value);
-    size_t pad = 0;
-    if (sim_rng_chance(&w->rng, 200000)) {
-        pad = sim_rng_below(&w->rng, w->o.value_max + 1);
-    }
+    struct sim_rng r;
+    sim_rng_init(&r, (uint64_t)value ^ UINT64_C(0x76616c7565));
+    buf_printf(out, "%" PRId64 " ", value);
+    uint32_t ppm = w->o.value_max > KIB(16) ? 600000 : 200000;
+    size_t pad = sim_rng_chance(&r, ppm) ? sim_rng_below(&r, most + 1) : 0;
     uint8_t *at = buf_reserve(out, pad);
-    memset(at, ' ', pad);
+    for (size_t i = 0; i < pad; i++) {
+        at[i] = (uint8_t)((uint64_t)value * 31 + i * 7 + (i >> 8));
+    }
     out->len += pad;
 }
 
@@ -105,6 +110,21 @@ static int64_t value_parse(struct slice s)
     char text[32] = "";
     memcpy(text, s.data, s.len < sizeof(text) - 1 ? s.len : sizeof(text) - 1);
     return strtoll(text, NULL, 10);
+}
+
+/* The number that the value S begins with; the bytes behind it are checked. */
+static int64_t value_check(const struct workload *w, uint32_t key,
+                           uint32_t most, struct slice s)
+{
+    struct buf whole = {0};
+    int64_t value = value_parse(s);
+    value_make(w, value, most, &whole);
+    if (!slice_equal(buf_slice(&whole), s)) {
+        sim_cluster_fail(w->c, "key %u: %zu bytes that nobody wrote so", key,
+                         s.len);
+    }
+    buf_free(&whole);
+    return value;
 }
 
 /* ---- ends of operations ---- */
@@ -247,7 +267,12 @@ static void on_got(struct kv_op *op)
     }
     if (op->status == ST_OK) {
         assert(op->answer != NULL && op->answer->type == MSG_VALUE);
-        worker_end(k, HISTORY_OK, value_parse(op->answer->u.value.value));
+        struct slice v = op->answer->u.value.value;
+        worker_end(k, HISTORY_OK,
+                   kind_of(k->client->w, k->key) == KEY_REGISTER
+                       ? value_check(k->client->w, k->key,
+                                     k->client->w->o.value_max, v)
+                       : value_parse(v));
     } else if (op->status == ST_NOT_FOUND) {
         worker_end(k, HISTORY_OK, HISTORY_ABSENT);
     } else {
@@ -275,6 +300,12 @@ static void on_watched(struct kv_op *op)
 
 /* ---- boxes ---- */
 
+/* Elements are shorter: a box is to fit one page. */
+static uint32_t element_most(const struct workload *w)
+{
+    return w->o.value_max / 8;
+}
+
 /* A page of a box is one instant: as many elements as it counts, places from
  * 1 on without a gap, none twice. */
 static int64_t box_read(struct worker *k, const struct msg_cells *m)
@@ -287,11 +318,11 @@ static int64_t box_read(struct worker *k, const struct msg_cells *m)
     b->ids = xcalloc(m->cells_count + 1, sizeof(*b->ids));
     for (uint32_t i = 0; i < m->cells_count; i++) {
         struct slice column = m->cells[i].column;
-        int64_t value = value_parse(m->cells[i].value);
+        struct slice value = m->cells[i].value;
         if (slice_equal(column, slice_of("count"))) {
-            count = value;
+            count = value_parse(value);
         } else if (slice_equal(column, slice_of("next"))) {
-            next = value;
+            next = value_parse(value);
         } else {
             char place[32];
             (void)snprintf(place, sizeof(place), "e/%016x", found + 1);
@@ -299,7 +330,8 @@ static int64_t box_read(struct worker *k, const struct msg_cells *m)
                 sim_cluster_fail(w->c, "box %u: no element %u", k->key,
                                  found + 1);
             }
-            b->ids[found++] = (uint32_t)value;
+            b->ids[found++] =
+                (uint32_t)value_check(w, k->key, element_most(w), value);
         }
     }
     b->count = found;
@@ -376,10 +408,17 @@ static void start_watch(struct worker *k, int64_t last)
     struct msg_watch *m = &k->op.in.watch;
     m->partition = slice_of(k->partition);
     m->row = slice_of("row");
-    m->column = slice_of("id"); /* as the cell's value, without padding */
+    bool whole = sim_rng_chance(&k->client->w->rng, 500000);
+    /* "id" is as the cell's value, without padding. */
+    m->column = slice_of(whole ? "cell" : "id");
     m->seen = last != HISTORY_ABSENT;
     (void)snprintf(k->seen, sizeof(k->seen), "%" PRId64, last);
     m->value = m->seen ? slice_of(k->seen) : slice_make(NULL, 0);
+    if (m->seen && whole) {
+        buf_clear(&k->watched);
+        value_make(k->client->w, last, k->client->w->o.value_max, &k->watched);
+        m->value = buf_slice(&k->watched);
+    }
     kv_core_start(k->client->core, &k->op);
 }
 
@@ -407,7 +446,7 @@ static void start_batch(struct worker *k)
 static void start_register(struct worker *k)
 {
     struct workload *w = k->client->w;
-    struct buf value = {0};
+    struct buf value = {0}, whole = {0};
     char old[32];
     int64_t last = w->last[k->key], new = ++w->values;
     uint64_t what = sim_rng_below(&w->rng, 10);
@@ -415,12 +454,15 @@ static void start_register(struct worker *k)
                              : what < 9 ? HISTORY_CPUT
                                         : HISTORY_DELETE;
     invoke(k, kind, new, last);
-    value_make(w, new, &value);
+    value_make(w, new, w->o.value_max, &value);
     (void)snprintf(k->seen, sizeof(k->seen), "%" PRId64, new);
     (void)snprintf(old, sizeof(old), "%" PRId64, last);
     k->batch = kv_batch_new(slice_of(k->partition));
     if (kind == HISTORY_CPUT && last == HISTORY_ABSENT) {
         kv_batch_require_absent(k->batch, "row", "cell");
+    } else if (kind == HISTORY_CPUT && sim_rng_chance(&w->rng, 500000)) {
+        value_make(w, last, w->o.value_max, &whole);
+        kv_batch_require_equal(k->batch, "row", "cell", buf_slice(&whole));
     } else if (kind == HISTORY_CPUT) {
         kv_batch_require_equal(k->batch, "row", "id", slice_of(old));
     }
@@ -432,6 +474,7 @@ static void start_register(struct worker *k)
         (void)kv_batch_put(k->batch, "row", "id", slice_of(k->seen));
     }
     buf_free(&value);
+    buf_free(&whole);
     start_batch(k);
 }
 
@@ -445,12 +488,13 @@ static void start_increment(struct worker *k)
 
 static void start_append(struct worker *k)
 {
-    char value[32];
+    struct buf value = {0};
     invoke(k, HISTORY_INCREMENT, 1, 0);
-    (void)snprintf(value, sizeof(value), "%u", k->id);
+    value_make(k->client->w, k->id, element_most(k->client->w), &value);
     k->batch = kv_batch_new(slice_of(k->partition));
     (void)kv_batch_increment(k->batch, "row", "count", 1);
-    (void)kv_batch_add(k->batch, "row", "e/", "next", slice_of(value));
+    (void)kv_batch_add(k->batch, "row", "e/", "next", buf_slice(&value));
+    buf_free(&value);
     start_batch(k);
 }
 
@@ -542,6 +586,7 @@ void workload_client_free(void *object)
     for (unsigned i = 0; i < c->count; i++) {
         env_timer_stop(c->m->env, &c->workers[i].timer);
         kv_batch_free(c->workers[i].batch);
+        buf_free(&c->workers[i].watched);
     }
     free(c);
 }
