@@ -5,8 +5,8 @@
  * writes that as its checkpoint, and only when it is on disk installs it. The
  * pages bring large values along: each becomes a record of its own in the
  * reader's log (WAL_VALUE), which no replay looks at and the checkpoint has
- * the place of; it is not written before they are on disk. Where the log has no
- * room for a page that is asked for again.
+ * the place of; it is not written before they are on disk. What the log had no
+ * room for is asked for again.
  * One fetch runs at a time for a tablet; whatever goes wrong ends it, and the
  * primary, hearing where this replica stands, begins again. Where the disk had
  * no room for the checkpoint, the next fetch rests before it reads anything:
@@ -324,17 +324,6 @@ static bool name_is_good(const struct fetch *f, struct name n)
            n.seq <= UINT64_MAX / 2;
 }
 
-/* Whether the log takes the page's large values. */
-static bool has_room(const struct fetch *f, const struct msg_tablet_page *page)
-{
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < page->cells_count; i++) {
-        size_t len = page->cells[i].value.len;
-        bytes += len > LIMIT_VALUE_INLINE ? len + WAL_RECORD_OVERHEAD : 0;
-    }
-    return bytes == 0 || wal_has_room(f->shard->wal, bytes);
-}
-
 /* Puts the value of C into the log, where it may stay. */
 static struct place keep_value(struct fetch *f, const struct cell *c)
 {
@@ -349,24 +338,35 @@ static struct place keep_value(struct fetch *f, const struct cell *c)
                           .digest = place_digest(key_slice(&k), c->value)};
 }
 
+/* ST_BUSY, ST_NO_SPACE: the log does not take it now. */
 static enum status load_cell(struct fetch *f, const struct cell *c)
 {
     struct place place = {.tag = VALUE_INLINE};
-    if (c->value.len > LIMIT_VALUE_INLINE) {
+    size_t len = c->value.len;
+    if (len > LIMIT_VALUE_INLINE) {
+        enum status st = wal_room(f->shard->wal, len + WAL_RECORD_OVERHEAD);
+        if (st != ST_OK) {
+            return st;
+        }
         place = keep_value(f, c);
     }
+    f->shard->figures.catchup_received +=
+        c->partition.len + c->row.len + c->column.len + len;
     return state_load_cell(f->state, c, &place);
 }
 
+/* As far as the log has room; what was loaded is remembered. */
 static enum status load_page(struct fetch *f,
                              const struct msg_tablet_page *page)
 {
     enum status st = ST_OK;
-    for (uint32_t i = 0; i < page->cells_count && st == ST_OK; i++) {
-        const struct cell *c = &page->cells[i];
-        f->shard->figures.catchup_received +=
-            c->partition.len + c->row.len + c->column.len + c->value.len;
-        st = load_cell(f, c);
+    uint32_t loaded = 0;
+    while (loaded < page->cells_count && st == ST_OK) {
+        st = load_cell(f, &page->cells[loaded]);
+        loaded += st == ST_OK;
+    }
+    if (loaded > 0) {
+        remember_cell(f, &page->cells[loaded - 1]);
     }
     if (st == ST_OK && !page->more) {
         st = state_load_clients(f->state, page->clients, f->name.seq);
@@ -423,6 +423,24 @@ static void refuse_page(struct fetch *f, const struct env_peer *p)
     end_fetch(f, NULL);
 }
 
+/* A page was loaded, or as much of it as could be. */
+static void go_on(struct fetch *f, const struct env_peer *p, enum status loaded,
+                  bool more)
+{
+    if (loaded == ST_BUSY) {
+        env_timer_start(f->shard->env, &f->again, AGAIN_US);
+    } else if (loaded == ST_NO_SPACE) {
+        note_written(f->tablet, loaded);
+        end_fetch(f, NULL);
+    } else if (loaded != ST_OK) {
+        refuse_page(f, p);
+    } else if (!more) {
+        finish_fetch(f);
+    } else if (!ask_page(f)) {
+        end_fetch(f, NULL);
+    }
+}
+
 void catchup_on_page(struct shard *s, const struct env_peer *p,
                      const struct wire_msg *m)
 {
@@ -448,22 +466,7 @@ void catchup_on_page(struct shard *s, const struct env_peer *p,
         refuse_page(f, p);
         return;
     }
-    if (!has_room(f, page)) {
-        env_timer_start(s->env, &f->again, AGAIN_US);
-        return;
-    }
-    if (load_page(f, page) != ST_OK) {
-        refuse_page(f, p);
-        return;
-    }
-    if (page->more) {
-        remember_cell(f, &page->cells[page->cells_count - 1]);
-        if (!ask_page(f)) {
-            end_fetch(f, NULL);
-        }
-        return;
-    }
-    finish_fetch(f);
+    go_on(f, p, load_page(f, page), page->more != 0);
 }
 
 void catchup_on_up(struct shard *s, uint32_t node)
