@@ -20,7 +20,11 @@ unit_state_places_LDADD = $(ENGINE_UNIT)
 check_PROGRAMS += unit_value_cache
 unit_value_cache_SOURCES = tests/unit/test_value_cache.c
 unit_value_cache_LDADD = $(ENGINE_UNIT)
-TESTS += unit_place unit_state_places unit_value_cache
+check_PROGRAMS += unit_shard_values
+unit_shard_values_SOURCES = tests/unit/test_shard_values.c \
+    tests/unit/node_rig.c tests/unit/node_rig.h
+unit_shard_values_LDADD = $(ENGINE_UNIT)
+TESTS += unit_place unit_state_places unit_value_cache unit_shard_values
 TESTS += unit_tree unit_state unit_wal unit_checkpoint unit_store
 check_PROGRAMS += unit_wal_room
 unit_wal_room_SOURCES = tests/unit/test_wal_room.c
