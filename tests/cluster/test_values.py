@@ -1,0 +1,144 @@
+"""Values above 1 KiB stay on disk: a data set ten times the memory that a
+storage process may have is written, read back byte by byte, and again after
+a kill -9. The limit is a memory cgroup's (version 2 or 1) where the machine
+lets us make one; else only the process's own memory is looked at, and the
+test says so.
+
+PENN_VALUES_MIB: the memory of one process (24); the data is ten times that."""
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from penn import expect, run, wait_for  # noqa: E402
+from store import SLOW, Store, program  # noqa: E402
+
+LIMIT_MIB = int(os.environ.get("PENN_VALUES_MIB", "24"))
+SIZE = 4096
+COUNT = 10 * LIMIT_MIB * (1 << 20) // SIZE
+# Memory is for keys, not for caches: a short log (its end is in memory during
+# a recovery), few tablets (each keeps the newest entries), a small cache.
+OPTIONS = {"storage": {"log_limit": "2M", "segment_size": "9M",
+                       "value_cache": "1M"}}
+
+
+def note(text):
+    print(f"  {text}", flush=True)
+
+
+class Cgroup:
+    """A memory cgroup, or None where there can be none."""
+
+    V2, V1 = "/sys/fs/cgroup", "/sys/fs/cgroup/memory"
+
+    def __init__(self, limit):
+        self.folder = None
+        name = f"penn-values-{os.getpid()}"
+        try:
+            self.folder = self.make(name, limit)
+        except OSError as e:
+            note(f"SKIPPED: no memory cgroup ({e}): only VmHWM is looked at")
+
+    def make(self, name, limit):
+        v2 = os.path.join(self.V2, "cgroup.controllers")
+        if os.path.exists(v2) and "memory" in open(v2).read().split():
+            folder = os.path.join(self.V2, name)
+            self.put(os.path.join(self.V2, "cgroup.subtree_control"),
+                     "+memory")
+            limits = {"memory.max": limit, "memory.swap.max": 0}
+        else:
+            folder = os.path.join(self.V1, name)
+            limits = {"memory.limit_in_bytes": limit, "memory.swappiness": 0}
+        os.mkdir(folder)
+        for row, value in limits.items():
+            try:
+                self.put(os.path.join(folder, row), str(value))
+            except OSError:
+                if "swap" not in row:  # there may be no swap at all
+                    os.rmdir(folder)
+                    raise
+        return folder
+
+    @staticmethod
+    def put(path, text):
+        with open(path, "w") as f:
+            f.write(text)
+
+    def wrap(self):
+        """A command that puts what it runs into the group."""
+        if self.folder is None:
+            return ()
+        return ("sh", "-c", f'echo $$ > {self.folder}/cgroup.procs; exec "$@"',
+                "sh")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        if self.folder is not None:
+            wait_for(lambda: not open(
+                os.path.join(self.folder, "cgroup.procs")).read(), 20,
+                "the cgroup is empty")
+            os.rmdir(self.folder)
+        return False
+
+
+def values(s, what, version, first=0, end=COUNT):
+    r = subprocess.run(
+        [program("cluster_values"), s.key,
+         f"127.0.0.1:{s.port('coordinator-1')}", what, str(first), str(end),
+         str(SIZE), str(version)], capture_output=True, text=True, timeout=1800)
+    expect(r.returncode == 0, f"{what}: {r.stdout} {r.stderr[-1500:]}")
+    return json.loads(r.stdout)
+
+
+def memory_kib(s, name, row):
+    for line in open(f"/proc/{s.pid(name)}/status"):
+        if line.startswith(row + ":"):
+            return int(line.split()[1])
+    return 0
+
+
+def within(s, name, when):
+    high = memory_kib(s, name, "VmHWM") / 1024
+    note(f"{when}: most memory {high:.1f} MiB, "
+         f"now {memory_kib(s, name, 'RssAnon') / 1024:.1f} MiB of its own")
+    expect(SLOW > 1 or high <= LIMIT_MIB + 1,
+           f"{when}: {high:.1f} MiB, more than {LIMIT_MIB}")
+
+
+def ten_times_the_memory():
+    name = "storage-1"
+    with Cgroup(LIMIT_MIB << 20) as group:
+        with Store(nodes=1, tablets=4, options=OPTIONS, start=False) as s:
+            s.spawn("coordinator-1")
+            s.spawn(name, wrap=group.wrap())
+            s.wait_whole()
+            values(s, "put", 1)
+            # a part is replaced: what is dead lies between what is not
+            part = COUNT // 64 * 16
+            values(s, "put", 2, 0, part)
+            within(s, name, "written")
+            cells = s.status(name)["storage"]
+            note(f"{cells['cells']} values, {cells['bytes'] >> 20} MiB")
+            expect(cells["bytes"] > 10 * (LIMIT_MIB << 20) * 0.99,
+                   "the data is not what it should be")
+            read_all(s, part)
+            within(s, name, "read")
+            s.kill(name)
+            s.start(name, wrap=group.wrap())
+            s.wait_whole()
+            within(s, name, "started again")
+            read_all(s, part)
+            within(s, name, "read again")
+            expect(s.children[name].poll() is None, "it ended")
+
+
+def read_all(s, part):
+    values(s, "read", 2, 0, part)
+    values(s, "read", 1, part, COUNT)
+
+
+if __name__ == "__main__":
+    run(ten_times_the_memory)
