@@ -43,6 +43,7 @@
 #define DISTRUST_MOST 2000
 #define MEDIAN_STEP 16    /* a part of the median */
 #define FETCHES_AT_ONCE 2 /* of libuv's four threads */
+#define DIRECT_ALIGN KIB(4)
 
 /* ---- in a thread, or on the loop ---- */
 
@@ -71,9 +72,47 @@ static enum status run_publish(struct disk_op *op)
     return s == ST_OK ? env_uv_rename(dir, op->from, op->to) : s;
 }
 
+/* All of it by O_DIRECT; false if that cannot be had here. */
+static bool fetch_direct(struct disk_op *op, enum status *s)
+{
+    uint64_t start = op->offset / DIRECT_ALIGN * DIRECT_ALIGN;
+    size_t skip = (size_t)(op->offset - start), got = 0;
+    size_t want =
+        (skip + op->len + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN;
+    uint8_t *bytes = aligned_alloc(DIRECT_ALIGN, want);
+    bool done = bytes != NULL;
+    *s = ST_OK;
+    while (done && got < skip + op->len) {
+        ssize_t n = pread(op->f->medium_fd, bytes + got, want - got,
+                          (off_t)(start + got));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            done = errno != EINVAL;
+            *s = status_from_errno(errno);
+            break;
+        }
+        got += (size_t)n;
+        if (n == 0 || got % DIRECT_ALIGN != 0) {
+            *s = got < skip + op->len ? ST_CORRUPT : ST_OK; /* the end */
+            break;
+        }
+    }
+    if (done && *s == ST_OK) {
+        memcpy(op->out, bytes + skip, op->len);
+    }
+    free(bytes);
+    return done;
+}
+
 static enum status run_fetch(struct disk_op *op)
 {
     size_t got = 0;
+    enum status direct;
+    if (op->f->medium_fd >= 0 && fetch_direct(op, &direct)) {
+        return direct;
+    }
     while (got < op->len) {
         ssize_t n = pread(op->f->fd, op->out + got, op->len - got,
                           (off_t)(op->offset + got));
@@ -362,7 +401,7 @@ static bool read_cached(struct disk_op *op)
 {
     struct disk *d = &op->u->disk;
     struct iovec v = {.iov_base = op->out, .iov_len = op->len};
-    if (op->status != ST_OK || d->no_cached_reads) {
+    if (op->status != ST_OK || d->no_cached_reads || op->f->medium_fd >= 0) {
         return false;
     }
     ssize_t n = preadv2(op->f->fd, &v, 1, (off_t)op->offset, RWF_NOWAIT);

@@ -18,7 +18,7 @@
 #include "common/status.h"
 
 #define WIRE_MAGIC 0x434e4550u /* "PENC" */
-#define WIRE_PROTOCOL_LOW 3    /* 2 had no blobs (R6) */
+#define WIRE_PROTOCOL_LOW 3    /* 2 had no blobs (R6), no R19 */
 #define WIRE_PROTOCOL_HIGH 3
 #define WIRE_HEADER 24
 #define SNAPSHOT_NEW UINT64_MAX

@@ -82,12 +82,19 @@ static void join(const char *folder, const char *name, char *out)
 
 /* ---- encoding ---- */
 
+uint64_t checkpoint_block_seed(uint32_t kind, uint64_t len, uint64_t offset,
+                               uint64_t seed)
+{
+    uint64_t head[4] = {kind, len, offset, seed};
+    return XXH3_64bits(head, sizeof(head));
+}
+
 uint64_t checkpoint_sum(uint32_t kind, struct slice contents, uint64_t offset,
                         uint64_t seed)
 {
-    uint64_t head[4] = {kind, contents.len, offset, seed};
-    return XXH3_64bits_withSeed(contents.data, contents.len,
-                                XXH3_64bits(head, sizeof(head)));
+    return XXH3_64bits_withSeed(
+        contents.data, contents.len,
+        checkpoint_block_seed(kind, contents.len, offset, seed));
 }
 
 static void encode_head(struct checkpoint_writer *w)

@@ -26,6 +26,9 @@ void checkpoint_name(uint32_t tablet, uint64_t seq, char *out);
 bool checkpoint_parse_name(const char *name, uint32_t *tablet, uint64_t *seq);
 uint64_t checkpoint_sum(uint32_t kind, struct slice contents, uint64_t offset,
                         uint64_t seed);
+/* What seeds the checksum of a block of LEN bytes at OFFSET. */
+uint64_t checkpoint_block_seed(uint32_t kind, uint64_t len, uint64_t offset,
+                               uint64_t seed);
 
 /* The files of one tablet, the newest first. More than that many are never
  * there: each writer leaves two. */

@@ -23,6 +23,11 @@ static const struct config_option options[] = {
      NULL, "size of the log's segments"},
     {"value_cache", CONFIG_SIZE, "16M", 0, 1LL << 40, FIELD(value_cache), NULL,
      "memory for large values that were read lately"},
+    {"scrub_interval", CONFIG_DURATION, "10m", 0, 86400000,
+     FIELD(scrub_interval), NULL,
+     "how often replicas are compared and a scrub begins; 0: never"},
+    {"scrub_rate", CONFIG_SIZE, "4M", 0, 1LL << 30, FIELD(scrub_rate), NULL,
+     "bytes a second that the scrub reads; 0: it reads nothing"},
 };
 
 /* Others cannot connect to "any address". */

@@ -17,6 +17,8 @@ struct storage_config {
     uint64_t log_limit;
     uint64_t segment_size;
     uint64_t value_cache;
+    int64_t scrub_interval; /* ms */
+    uint64_t scrub_rate;
 };
 
 extern const struct config_spec storage_config_spec;

@@ -13,6 +13,7 @@ libstorage_a_SOURCES = \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.c storage/checkpoint.h \
     storage/checkpoint_load.c storage/checkpoint_private.h \
+    storage/checkpoint_verify.c storage/checkpoint_verify.h \
     storage/inspect.c storage/inspect.h \
     storage/inspect_io.c storage/inspect_io.h \
     storage/key.c storage/key.h \
@@ -24,6 +25,7 @@ libstorage_a_SOURCES = \
     storage/place.c storage/place.h \
     storage/readonly_env_io.c storage/readonly_env_io.h \
     storage/replica.c storage/replica.h storage/replica_impl.h \
+    storage/replica_compare.c \
     storage/replica_damage.c \
     storage/replica_epoch.c \
     storage/replica_follow.c \
@@ -42,12 +44,14 @@ libstorage_a_SOURCES = \
     storage/shard_reads.c \
     storage/shard_requests.c \
     storage/shard_values.c \
+    storage/shard_scrub.c storage/shard_scrub.h \
     storage/state.c storage/state.h storage/state_private.h \
     storage/state_apply.c \
     storage/state_check.c \
     storage/state_clients.c \
     storage/state_places.c \
     storage/state_scan.c \
+    storage/state_verify.c storage/state_verify.h \
     storage/store.c storage/store.h \
     storage/value_cache.c storage/value_cache.h \
     storage/tree.c storage/tree.h storage/tree_private.h \
@@ -63,6 +67,7 @@ libstorage_a_SOURCES = \
     storage/wal_record.c \
     storage/wal_recover.c storage/wal_recover.h \
     storage/wal_room.c \
+    storage/wal_scrub.c storage/wal_scrub.h \
     storage/wal_segment.c storage/wal_segment.h \
     storage/wal_value.c
 

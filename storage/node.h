@@ -26,7 +26,11 @@ struct storage_node_options {
     uint64_t log_limit;    /* bytes of log before checkpoints; 0: default */
     uint64_t segment_size; /* 0: default */
     uint64_t value_cache;  /* bytes of values read lately; 0: none */
-    unsigned bugs;         /* storage/bugs.def; only with PENN_BUGS */
+    /* A tablet's replicas are compared once in it, and a pass of the scrub is
+     * begun; 0: neither. */
+    int64_t scrub_interval_us;
+    uint64_t scrub_rate; /* bytes/s that a pass reads; 0: no passes */
+    unsigned bugs;       /* storage/bugs.def; only with PENN_BUGS */
     /* Makes storage_node_on_kick() be called on the beacons' loop soon; from
      * the shard's loop. */
     void (*kick)(void *ctx);
@@ -77,6 +81,8 @@ struct storage_stats {
     int64_t pending_sync_us;
     uint32_t tablets, primaries, open, readonly, damaged;
     uint64_t condemned; /* times that damage was found while running */
+    uint64_t compared, differing; /* R19: comparisons, replicas that differed */
+    uint64_t scrubbed_bytes, scrub_passes, scrub_damage;
     bool disk_full;
     uint64_t cells, bytes;
 };

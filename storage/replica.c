@@ -297,6 +297,9 @@ void replica_apply_committed(struct replica_core *r, int64_t now_us,
         state_apply(r->state, e->name, slice_make(e->payload, e->len),
                     payload_position(e), &result);
         lead_on_applied(r, seq, &result, fx);
+        if (seq == r->compare.seq) {
+            compare_on_applied(r, fx);
+        }
     }
     if (now_us != 0 && r->committed > r->logged_commit &&
         r->log_commit_us == 0) {
@@ -360,6 +363,9 @@ static bool message_epoch(const struct wire_msg *m, uint64_t *epoch)
         CASE(CUT, cut)
         CASE(CUT_DONE, cut_done)
         CASE(SNAPSHOT_NEEDED, snapshot_needed)
+        CASE(DIGEST_WANT, digest_want)
+        CASE(DIGEST_AT, digest_at)
+        CASE(DIGEST_WRONG, digest_wrong)
 #undef CASE
     default:
         return false;
@@ -448,11 +454,9 @@ static void on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
     }
 }
 
-void replica_step(struct replica_core *r, const struct event *e,
-                  struct effects *fx)
+static void dispatch(struct replica_core *r, const struct event *e,
+                     struct effects *fx)
 {
-    assert(r->recovered);
-    log_trim_payloads(r);
     switch (e->kind) {
     case EVENT_CONFIG:
         if (epoch_on_config(r, e->u.config, fx) != ST_OK) {
@@ -503,9 +507,24 @@ void replica_step(struct replica_core *r, const struct event *e,
         on_tick(r, e->now_us, fx);
         return;
     case EVENT_CONDEMN:
-        damage_condemn(r, e, fx);
+        damage_condemn(r, e->u.damage, fx);
+        return;
+    case EVENT_COMPARE:
+        compare_begin(r, e->now_us, fx);
+        return;
+    case EVENT_WALKED:
+        compare_on_walked(r, e->u.sound, fx);
         return;
     }
+}
+
+void replica_step(struct replica_core *r, const struct event *e,
+                  struct effects *fx)
+{
+    assert(r->recovered);
+    log_trim_payloads(r);
+    dispatch(r, e, fx);
+    compare_settle(r, e->now_us, fx);
 }
 
 int64_t replica_next_us(const struct replica_core *r)

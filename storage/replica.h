@@ -13,6 +13,7 @@
  *   replica_peers.c      a primary's dialogue with each peer (R10-R12, R17)
  *   replica_read.c       leases and reads (R9, R12 e)
  *   replica_damage.c     what it does once it cannot vouch for its data (R16)
+ *   replica_compare.c    replicas compare their states (R19)
  */
 #ifndef STORAGE_REPLICA_H
 #define STORAGE_REPLICA_H
@@ -67,6 +68,8 @@ enum event_kind {
     EVENT_BLOBS_HERE,  /* what a refused PREPARE referred to has come (R6) */
     EVENT_TICK,        /* replica_next_us() has come */
     EVENT_CONDEMN,     /* its data were found damaged (R16, R19) */
+    EVENT_COMPARE,     /* a primary compares itself with the others (R19) */
+    EVENT_WALKED,      /* after FX_DISPUTED: the own state was looked through */
 };
 
 struct event {
@@ -97,6 +100,7 @@ struct event {
             int64_t end_us;
         } coord_lease;
         const char *damage; /* CONDEMN: what was found; a literal */
+        bool sound;         /* WALKED: it has the digest that it should */
     } u;
 };
 
@@ -109,6 +113,9 @@ enum effect_kind {
     FX_KICK,      /* send a beacon now (R9) */
     FX_WANT_MAP,  /* this replica heard of an epoch that it does not have */
     FX_INSTALLED, /* the state is another object now */
+    FX_CONDEMNED, /* it found itself damaged: to be counted and told */
+    FX_COMPARED,  /* with the others (R19); DIFFERING: how many did */
+    FX_DISPUTED,  /* look through the state, then EVENT_WALKED */
 };
 
 struct effect {
@@ -122,6 +129,7 @@ struct effect {
     struct applied result;
     struct msg_change change;
     uint64_t epoch;
+    uint32_t differing;
 };
 
 /* Effects of one step; slices in them live until the next step. */

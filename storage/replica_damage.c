@@ -87,24 +87,25 @@ static void give_up_part(struct replica_core *r, struct effects *fx)
     r->last_echo_us = echo > r->last_echo_us ? echo : r->last_echo_us;
     r->reads_allowed = false;
     r->role = REPLICA_NONE;
+    r->compare = (struct compare){0};
     replica_set_phase(r, PHASE_IDLE);
     lead_end(r, fx);
 }
 
-void damage_condemn(struct replica_core *r, const struct event *e,
+void damage_condemn(struct replica_core *r, const char *what,
                     struct effects *fx)
 {
     bool stays = is_all_there_is(r);
     if (r->damaged) {
         return;
     }
+    fx_add(fx, FX_CONDEMNED);
     log_error(r->host->log, "replica", "condemned",
               "tablet=%" PRIu32 " epoch=%" PRIu64 " role=%s applied=%" PRIu64
               " outcome=%s reason=\"%s\"",
               r->tablet, r->config.epoch, replica_role_name((uint8_t)r->role),
               state_applied(r->state).seq,
-              stays ? "stays-being-the-only-one" : "to-be-rebuilt",
-              e->u.damage);
+              stays ? "stays-being-the-only-one" : "to-be-rebuilt", what);
     if (stays) {
         return;
     }

@@ -128,6 +128,7 @@ void epoch_on_synced(struct replica_core *r, int64_t now_us, struct effects *fx)
     r->coord_lease_us = 0;
     r->reads_allowed = false;
     r->pinned_seq = 0;
+    r->compare = (struct compare){0};
     forget_following(r);
 
     enum replica_role role = role_in(r, &r->config);

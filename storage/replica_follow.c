@@ -272,6 +272,12 @@ void follow_on_message(struct replica_core *r, const struct event *e,
     case MSG_SNAPSHOT_NEEDED:
         on_snapshot_needed(r, fx);
         return;
+    case MSG_DIGEST_WANT:
+        compare_on_ask(r, &m->u.digest_want, fx);
+        return;
+    case MSG_DIGEST_WRONG:
+        damage_condemn(r, "state differs from the others'", fx);
+        return;
     default:
         return;
     }

@@ -96,6 +96,18 @@ struct peer {
     bool change_asked;
     uint32_t refusals; /* epochs that answered its ADD without it, in a row */
     int64_t not_before_us; /* it is not asked to be added again before */
+    bool digest_wanted, digest_known; /* R19 */
+    struct id128 digest;
+};
+
+/* One comparison of states (R19). Of a follower only SEQ. */
+struct compare {
+    uint64_t seq; /* 0: none */
+    int64_t since_us;
+    struct id128 digest; /* own, if known */
+    bool known;
+    bool look;     /* something came: judge, if it can be */
+    bool disputed; /* the own state is being walked */
 };
 
 struct pending {
@@ -145,6 +157,7 @@ struct replica_core {
     bool ask_waits; /* a TAIL_ASK of the epoch being entered */
     struct msg_tail_ask ask;
     bool fetching;
+    struct compare compare; /* leading, too */
 
     /* Leading. */
     struct peer peers[PEERS_MAX];
@@ -246,11 +259,24 @@ int64_t peers_next_us(const struct replica_core *r);
 /* Replays a RESET, also one that is a note of damage. */
 enum status damage_replay_reset(struct replica_core *r,
                                 const struct wal_record *record) MUST_CHECK;
-void damage_condemn(struct replica_core *r, const struct event *e,
+/* WHAT is a literal. Within a step of a primary only at its end: it may be
+ * none any more. */
+void damage_condemn(struct replica_core *r, const char *what,
                     struct effects *fx);
 /* A damaged replica that is no member of I has nothing that anyone counts
  * on: it starts from nothing, durably, and is filled by R17. */
 void damage_wipe(struct replica_core *r, struct effects *fx);
+
+/* replica_compare.c */
+void compare_begin(struct replica_core *r, int64_t now_us, struct effects *fx);
+void compare_on_ask(struct replica_core *r, const struct msg_digest_want *m,
+                    struct effects *fx);
+void compare_on_digest(struct replica_core *r, struct peer *p,
+                       const struct msg_digest_at *m);
+void compare_on_applied(struct replica_core *r, struct effects *fx);
+void compare_on_walked(struct replica_core *r, bool sound, struct effects *fx);
+/* At the end of each step: judges once all have answered, or too late. */
+void compare_settle(struct replica_core *r, int64_t now_us, struct effects *fx);
 
 /* replica_read.c */
 bool read_below_min(const struct replica_core *r);

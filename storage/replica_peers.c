@@ -540,6 +540,9 @@ void peers_on_message(struct replica_core *r, const struct event *e,
     case MSG_CUT_DONE:
         on_cut_done(r, p, &m->u.cut_done, e->now_us, fx);
         return;
+    case MSG_DIGEST_AT:
+        compare_on_digest(r, p, &m->u.digest_at);
+        return;
     default:
         return;
     }

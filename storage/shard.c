@@ -13,6 +13,8 @@
  */
 #include "storage/shard_impl.h"
 
+#include "storage/shard_scrub.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +148,17 @@ static void do_effect(struct shard *s, struct tablet *t, struct effect *x)
         return;
     case FX_INSTALLED:
         shard_hook_state(s, t);
+        return;
+    case FX_CONDEMNED:
+        s->stats.condemned++;
+        cluster_tell(s);
+        return;
+    case FX_COMPARED:
+        s->stats.compared++;
+        s->stats.differing += x->differing;
+        return;
+    case FX_DISPUTED:
+        scrub_walk_now(s, t);
         return;
     }
 }
@@ -491,6 +504,7 @@ enum status shard_start(struct shard *s, struct beacon *beacon, struct err *err)
     if (st == ST_OK) {
         s->beacon = beacon;
         cluster_start(s);
+        scrub_start(s);
     }
     return st;
 }
@@ -521,6 +535,7 @@ void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx)
     s->stopped = done;
     s->stopped_ctx = ctx;
     s->stopping = true;
+    scrub_stop(s);
     cluster_free(s);
     shard_close_clients(s);
     s->fatal = true;
@@ -536,6 +551,7 @@ void shard_free(struct shard *s)
         return;
     }
     env_timer_stop(s->env, &s->tick);
+    scrub_stop(s);
     checkpoint_stop(s);
     catchup_stop(s);
     cluster_free(s);

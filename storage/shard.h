@@ -12,6 +12,7 @@
  *   shard_checkpoint.c  when to checkpoint, what the log may forget
  *   shard_cluster.c     heartbeats, the map, links to the other nodes
  *   shard_damage.c      a running replica that cannot vouch for its data (R16)
+ *   shard_scrub.c       looking through memory and files, in the background
  *   shard_figures.c     how it fares, for metrics
  */
 #ifndef STORAGE_SHARD_H

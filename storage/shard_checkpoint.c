@@ -150,6 +150,7 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
         .done = on_written,
         .ctx = t,
     };
+    t->checkpoint_wanted = false;
     t->writing = state_snapshot_name(snapshot);
     t->writing_since_us = env_now_us(s->env);
     t->writing_clock = wal_value_clock(s->wal);
@@ -221,6 +222,20 @@ static bool log_too_long(struct shard *s)
     return size > s->log_limit && size > s->log_allowed;
 }
 
+/* One that is damaged on disk, say (shard_scrub.c); also the same again. */
+static void begin_wanted(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        struct tablet *t = s->tablets[i];
+        if (t->checkpoint_wanted && may_checkpoint(t) &&
+            state_applied(replica_state(t->core)).seq >= t->checkpoint.seq &&
+            state_applied(replica_state(t->core)).seq > 0) {
+            checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
+            return;
+        }
+    }
+}
+
 /* The tablet that needs the oldest position may have nothing for a new
  * checkpoint: what it needs is a note of a commit that its checkpoint has, or
  * stood in the log when the process started. Then it needs it no more; else
@@ -229,6 +244,9 @@ void checkpoint_consider(struct shard *s)
 {
     uint32_t id;
     uint64_t position;
+    if (!s->fatal && !s->checkpoint_waits && !checkpoint_running(s)) {
+        begin_wanted(s);
+    }
     while (!s->fatal && !s->checkpoint_waits && log_too_long(s) &&
            wal_oldest_tablet(s->wal, &id, &position)) {
         struct tablet *t = shard_tablet(s, id);

@@ -12,7 +12,5 @@ void shard_condemn(struct shard *s, struct tablet *t, const char *what)
 {
     struct event e = {.kind = EVENT_CONDEMN, .u.damage = what};
     assert(!s->stepping);
-    s->stats.condemned++;
     shard_step(s, t, &e);
-    cluster_tell(s);
 }

@@ -33,10 +33,12 @@ struct tablet {
     uint64_t writing_epoch;
     uint64_t writing_clock; /* the log's, when its snapshot was taken */
     struct fetch *fetch;
-    bool installing; /* the writer writes a fetched snapshot */
     /* After one that found a full disk: when the next may begin, how long
      * that rest is. */
     int64_t fetch_after_us, fetch_rest_us;
+    bool installing;               /* the writer writes a fetched snapshot */
+    bool checkpoint_wanted;        /* one is due, whatever the log is */
+    struct state_verify *disputed; /* its state is being walked (R19) */
     bool condemned;  /* recovery: its chain of names broke (R16) */
     uint64_t known;  /* recovery: a damaged checkpoint ended with this seq */
     uint64_t proven; /* recovery: up to this position nothing is missing */
@@ -182,6 +184,8 @@ struct shard {
     struct value_cache *cache;
     struct pinned pinned[SNAPSHOTS_MAX];
     uint64_t last_pin;
+
+    struct scrub *scrub;
 
     /* The cluster. */
     struct links *links, *bulk;

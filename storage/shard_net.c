@@ -48,6 +48,9 @@ void shard_on_replication(struct shard *s, const struct env_peer *from,
         CASE(CUT, cut)
         CASE(CUT_DONE, cut_done)
         CASE(SNAPSHOT_NEEDED, snapshot_needed)
+        CASE(DIGEST_WANT, digest_want)
+        CASE(DIGEST_AT, digest_at)
+        CASE(DIGEST_WRONG, digest_wrong)
 #undef CASE
     default:
         return;

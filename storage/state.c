@@ -44,6 +44,12 @@ static struct sum pair_digest(struct slice key, const struct cell_value *v)
                    (struct sum){h.low64, h.high64});
 }
 
+struct sum cells_sum(struct sum sum, struct slice key,
+                     const struct cell_value *v)
+{
+    return sum_add(sum, pair_digest(key, v));
+}
+
 void cells_init(struct cells *c)
 {
     *c = (struct cells){.tree = tree_new()};

@@ -53,6 +53,9 @@ void cells_put(struct cells *c, struct slice key, const struct cell_value *v);
 bool cells_append(struct cells *c, struct slice key,
                   const struct cell_value *v);
 bool cells_remove(struct cells *c, struct slice key);
+/* SUM with the digest of the pair of KEY and V. */
+struct sum cells_sum(struct sum sum, struct slice key,
+                     const struct cell_value *v);
 /* What stands in the tree as TV. */
 struct cell_value cells_value(const struct tree_value *tv);
 /* A value in memory. */

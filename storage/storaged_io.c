@@ -165,6 +165,11 @@ static void refresh(struct storaged *s)
     env_uv_get_stats(s->env, &net);
     count_to(m, M_COMMANDS, st.commands);
     count_to(m, M_CONDEMNED, st.condemned);
+    count_to(m, M_COMPARED, st.compared);
+    count_to(m, M_DIFFERING, st.differing);
+    count_to(m, M_SCRUBBED, st.scrubbed_bytes);
+    count_to(m, M_SCRUB_PASSES, st.scrub_passes);
+    count_to(m, M_SCRUB_DAMAGE, st.scrub_damage);
     count_to(m, M_READS, st.reads);
     count_to(m, M_FORWARDED, st.forwarded);
     count_to(m, M_SCANS, st.scans);
@@ -298,6 +303,8 @@ static enum status start_node(struct storaged *s, struct err *err)
         .log_limit = own->log_limit,
         .segment_size = own->segment_size,
         .value_cache = own->value_cache,
+        .scrub_interval_us = own->scrub_interval * 1000,
+        .scrub_rate = own->scrub_rate,
         .kick = kick,
         .on_fatal = on_fatal,
         .on_identity = on_identity,

@@ -81,17 +81,24 @@ static enum status note_read(struct wal *w, const char *name)
     if (s != ST_OK) {
         return s;
     }
+    unsigned whole = 0;
     for (uint64_t i = 0; i < 2; i++) {
         uint8_t block[WAL_BLOCK];
         struct note note;
         size_t got = 0;
         s = ops->file_read(f, i * WAL_BLOCK, block, sizeof(block), &got);
-        if (s == ST_OK && note_decode(w, slice_make(block, got), &note) &&
-            note.generation >= w->note.generation) {
+        bool good =
+            s == ST_OK && note_decode(w, slice_make(block, got), &note);
+        whole += good;
+        if (good && note.generation >= w->note.generation) {
             w->note.generation = note.generation;
             w->begin_durable = note.begin;
             w->note.known = note.known;
         }
+    }
+    if (whole < 2) { /* or torn, as when the power went */
+        log_warn(w->env->log, "wal", "note-damaged", "file=%s whole_blocks=%u",
+                 name, whole);
     }
     ops->file_close(f);
     return ST_OK;

@@ -473,7 +473,7 @@ static enum status op_perform(struct sim_op *op)
             return ST_IO;
         }
         return inode_read(op->from_file->ino, op->offset, op->out, op->len,
-                          false) == op->len
+                          op->from_file->medium) == op->len
                    ? ST_OK
                    : ST_CORRUPT;
     case OP_PUBLISH:

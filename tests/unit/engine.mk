@@ -90,3 +90,8 @@ check_PROGRAMS += unit_blobs
 unit_blobs_SOURCES = tests/unit/test_blobs.c
 unit_blobs_LDADD = $(ENGINE_UNIT)
 TESTS += unit_blobs
+check_PROGRAMS += unit_replica_compare
+unit_replica_compare_SOURCES = tests/unit/test_replica_compare.c \
+    tests/unit/replica_rig.c tests/unit/replica_rig.h
+unit_replica_compare_LDADD = $(ENGINE_UNIT)
+TESTS += unit_replica_compare
