@@ -16,8 +16,9 @@
  *     the newest
  *     the one before                    removed, and another one written
  *   a record of the log                 whoever needs the log from there or
- *                                       before is checkpointed, and then the
- *                                       segment is needed no more
+ *                                       before is checkpointed, and then it is
+ *                                       not needed any more; and who has a
+ *                                       value there is condemned
  *
  * Files are read past the page cache, on the pool. Whatever a file was when it
  * was read, it may be gone or another one when that is over: only what is
@@ -39,7 +40,7 @@
 #define LEAST_US 1000 /* between two pieces */
 #define CHECKPOINTS 2 /* there are at most so many of a tablet */
 
-enum step { STEP_REST, STEP_WALK, STEP_FILE, STEP_LOG };
+enum step { STEP_REST, STEP_WALK, STEP_FILE, STEP_LOG, STEP_SEARCH };
 
 struct scrub {
     struct shard *s;
@@ -47,12 +48,15 @@ struct scrub {
     uint32_t turn; /* index of the tablet that is compared next */
     int64_t pass_us;
     enum step step;
-    uint32_t tablet; /* id of the one that WALK and FILE are at */
+    uint32_t tablet; /* id of the one that WALK, FILE and SEARCH are at */
     size_t nth;      /* FILE: 0, the newest */
     struct state_verify *walk;
     struct checkpoint_verify *file;
     char name[CHECKPOINT_NAME_MAX];
     struct wal_scrub *log;
+    /* SEARCH: for values in this part of the log. */
+    uint64_t bad_from, bad_to;
+    bool hit;
     struct env_io io, removal;
     bool reading, removing;
     bool stopped; /* freed once nothing is under way */
@@ -296,26 +300,66 @@ static void on_log(struct scrub *u)
     u->s->stats.scrubbed_bytes += bytes;
 }
 
-static void mend_log(struct scrub *u, uint64_t at)
+static void mend_log(struct scrub *u, uint64_t from, uint64_t to)
 {
     struct shard *s = u->s;
-    found(u, "log", 0, at);
+    found(u, "log", 0, from);
+    u->bad_from = from;
+    u->bad_to = to;
+    u->step = STEP_SEARCH;
+    u->tablet = 0;
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
         uint64_t position;
-        if (wal_needs(s->wal, t->id, &position) && position <= at) {
+        if (wal_needs(s->wal, t->id, &position) && position < to) {
             t->checkpoint_wanted = true;
         }
     }
     checkpoint_consider(s);
 }
 
+static void look_at_place(void *ctx, struct slice key, const struct place *p)
+{
+    struct scrub *u = ctx;
+    struct tablet *t = shard_tablet(u->s, u->tablet);
+    u->hit = u->hit || (p->tag == VALUE_LOG && p->position < u->bad_to &&
+                        p->position + p->len > u->bad_from &&
+                        state_has_place(replica_state(t->core), key, p));
+}
+
+/* Who has a value in what was found damaged? */
+static void on_search(struct scrub *u)
+{
+    struct shard *s = u->s;
+    struct tablet *t = tablet_from(s, u->tablet);
+    if (t == NULL) {
+        u->step = STEP_LOG;
+        rest(u, 0);
+        return;
+    }
+    if (u->walk == NULL) {
+        u->tablet = t->id;
+        u->hit = false;
+        u->walk = state_verify_new_take(state_snapshot(replica_state(t->core)));
+    }
+    if (!state_verify_on(u->walk, SLICE, look_at_place, u) || u->hit) {
+        state_verify_free(u->walk);
+        u->walk = NULL;
+        u->tablet++;
+    }
+    if (u->hit) {
+        u->hit = false;
+        shard_condemn(s, t, "a value in the log is damaged");
+    }
+    rest(u, SLICE);
+}
+
 static void take_piece(struct scrub *u, enum status read)
 {
-    uint64_t at = 0;
+    uint64_t at = 0, to = 0;
     if (u->step == STEP_LOG) {
-        if (wal_scrub_take(u->log, read, &at) == ST_CORRUPT) {
-            mend_log(u, at);
+        if (wal_scrub_take(u->log, read, &at, &to) == ST_CORRUPT) {
+            mend_log(u, at, to);
         }
         return;
     }
@@ -376,6 +420,9 @@ static void on_pace(struct env_timer *timer)
         return;
     case STEP_LOG:
         on_log(u);
+        return;
+    case STEP_SEARCH:
+        on_search(u);
         return;
     }
 }

@@ -69,6 +69,16 @@ bool state_verify_on(struct state_verify *v, uint64_t bytes,
     return !v->bad && tree_valid(&v->it);
 }
 
+bool state_has_place(const struct state *s, struct slice key,
+                     const struct place *p)
+{
+    struct tree_value tv;
+    struct place now;
+    return tree_get(s->cells.tree, key, &tv) && tv.tag != VALUE_INLINE &&
+           place_decode(tv.tag, tv.bytes, &now) == ST_OK &&
+           place_equal(&now, p);
+}
+
 bool state_verify_sound(const struct state_verify *v)
 {
     const struct cells *c = &v->snapshot->cells;

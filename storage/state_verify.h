@@ -21,6 +21,9 @@ bool state_verify_on(struct state_verify *v, uint64_t bytes,
                      void (*fn)(void *ctx, struct slice key,
                                 const struct place *p),
                      void *ctx);
+/* KEY's value in S is still at that place. */
+bool state_has_place(const struct state *s, struct slice key,
+                     const struct place *p);
 /* After it is over: digest, number and sums are what the state has. */
 bool state_verify_sound(const struct state_verify *v);
 

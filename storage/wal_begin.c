@@ -87,8 +87,7 @@ static enum status note_read(struct wal *w, const char *name)
         struct note note;
         size_t got = 0;
         s = ops->file_read(f, i * WAL_BLOCK, block, sizeof(block), &got);
-        bool good =
-            s == ST_OK && note_decode(w, slice_make(block, got), &note);
+        bool good = s == ST_OK && note_decode(w, slice_make(block, got), &note);
         whole += good;
         if (good && note.generation >= w->note.generation) {
             w->note.generation = note.generation;

@@ -73,6 +73,22 @@ static enum status check_identity(struct recovery *v, const char *name,
     return ST_OK;
 }
 
+/* The header does not read: its COPY takes its place again. (Or the power went
+ * while it was written: then the copy is of the former life.) */
+static enum status mend_header(struct recovery *v, const char *name,
+                               struct slice copy)
+{
+    struct env_file *f;
+    const struct env_ops *ops = v->w->env->ops;
+    log_warn(v->w->env->log, "wal", "header-damaged", "file=%s", name);
+    enum status s = ops->file_open(v->w->env, name, 0, &f);
+    if (s == ST_OK) {
+        s = ops->file_write_now(f, 0, copy);
+        ops->file_close(f);
+    }
+    return s == ST_OK ? s : err_set(v->err, s, "%s: %s", name, status_text(s));
+}
+
 /* Reads F's header, or its copy. */
 static enum status identify(struct recovery *v, struct found *f)
 {
@@ -97,6 +113,9 @@ static enum status identify(struct recovery *v, struct found *f)
         } else if (h == ST_OK) {
             f->has_header = true;
             s = check_identity(v, name, &f->h);
+        }
+        if (h == ST_OK && i > 0 && s == ST_OK) {
+            s = mend_header(v, name, slice_make(block, sizeof(block)));
         }
     }
     ops->file_close(file);

@@ -1,16 +1,16 @@
 /*
- * Each live segment's records one after another, from its first to its seal or
- * to what was synced when this began; read through a descriptor of its own,
- * past the page cache, which knows nothing of a medium that rots.
+ * The records of each segment that is kept or live, one after another, from its
+ * first to its seal or to what was synced when this began; read through a
+ * descriptor of its own, past the page cache, which knows nothing of a medium
+ * that rots.
  *
  * The log goes on meanwhile: a segment may be given back and written anew
  * between two pieces. Sequence numbers are never used twice, so that shows,
  * and what was read of it counts for nothing.
  *
- * Behind a record that does not read another one may begin anywhere: if its
- * head is whole that says where, else the rest of the segment is passed over.
- * Nobody needs it for long: what needs the segment is checkpointed
- * (shard_scrub.c).
+ * Where no record reads, the next one is looked for at every 8-byte boundary,
+ * as recovery does; what lies between is damaged. What the log has behind its
+ * seal, or between its end and that of a former life, is nobody's.
  */
 #include "storage/wal_scrub.h"
 
@@ -26,6 +26,7 @@ struct wal_scrub {
     uint64_t position; /* of the record to be read next */
     uint64_t end;      /* synced when this began */
     size_t least;      /* bytes that the record there needs; 0: not known */
+    uint64_t lost;     /* damaged from here to POSITION at least; 0: no */
     struct env_file *file;
     uint64_t sequence; /* of the segment that FILE is; 0: none */
     struct buf bytes;
@@ -58,17 +59,24 @@ void wal_scrub_free(struct wal_scrub *s)
     free(s);
 }
 
-/* The segment that has the place, or the first one behind it; NULL: none. */
-static const struct wal_segment *segment_at(struct wal_scrub *s)
+static const struct wal_segment *first_in(const struct wal_segments *list,
+                                          uint64_t position)
 {
-    for (size_t i = 0; i < s->w->live.count; i++) {
-        const struct wal_segment *x = &s->w->live.at[i];
+    for (size_t i = 0; i < list->count; i++) {
+        const struct wal_segment *x = &list->at[i];
         if (x->file != NULL && !x->unfit &&
-            s->position < x->base + x->size - WAL_BLOCK) {
+            position < x->base + x->size - WAL_BLOCK) {
             return x;
         }
     }
     return NULL;
+}
+
+/* The segment that has the place, or the first one behind it; NULL: none. */
+static const struct wal_segment *segment_at(const struct wal_scrub *s)
+{
+    const struct wal_segment *kept = first_in(&s->w->kept, s->position);
+    return kept != NULL ? kept : first_in(&s->w->live, s->position);
 }
 
 static bool open_file(struct wal_scrub *s, const struct wal_segment *x)
@@ -103,10 +111,7 @@ size_t wal_scrub_ask(struct wal_scrub *s, struct env_io *io)
         s->position = s->position > first ? s->position : first;
         uint64_t last = x->base + x->size - WAL_BLOCK;
         last = last < s->end ? last : s->end;
-        if (s->position >= last || !open_file(s, x)) {
-            if (s->position >= s->end) {
-                return 0;
-            }
+        if (s->position + WAL_RECORD_HEAD > last || !open_file(s, x)) {
             pass_over(s, x);
             continue;
         }
@@ -123,60 +128,98 @@ size_t wal_scrub_ask(struct wal_scrub *s, struct env_io *io)
     return 0;
 }
 
-/* Checks what is there of the records in BYTES; false: the one at the place
- * that was reached does not read. */
-static bool check_records(struct wal_scrub *s, const struct wal_segment *x)
+/* The record at AT of the bytes, which is at the place. *SIZE: of it, or 0 if
+ * more bytes are needed to say. */
+static bool check_record(struct wal_scrub *s, const struct wal_segment *x,
+                         size_t at, size_t *size, bool *seal)
 {
-    size_t at = 0;
+    struct slice rest = slice_make(s->bytes.data + at, s->bytes.len - at);
+    struct wal_stamp stamp;
+    struct wal_record r;
+    uint64_t all;
+    *size = 0;
+    if (!wal_record_head(rest, s->w->o.key, s->position, &all) ||
+        s->position + all > x->base + x->size - WAL_BLOCK ||
+        s->position + all > s->end) {
+        return false;
+    }
+    if (all > rest.len) {
+        s->least = (size_t)all;
+        return true;
+    }
+    *size = (size_t)all;
+    *seal = wal_record_decode(rest, s->w->o.key, s->position, &stamp, &r) &&
+            (int)r.kind == WAL_SEAL;
+    return *seal ||
+           wal_record_decode(rest, s->w->o.key, s->position, &stamp, &r);
+}
+
+/* Goes over the records in BYTES. True: from *FROM up to *TO is damaged. */
+static bool check_records(struct wal_scrub *s, const struct wal_segment *x,
+                          uint64_t *from, uint64_t *to)
+{
+    size_t at = 0, size;
+    bool seal = false;
     s->least = 0;
     while (s->bytes.len - at >= WAL_RECORD_HEAD) {
-        struct slice rest = slice_make(s->bytes.data + at, s->bytes.len - at);
-        struct wal_stamp stamp;
-        struct wal_record r;
-        uint64_t size;
-        if (!wal_record_head(rest, s->w->o.key, s->position, &size)) {
-            return false;
+        if (!check_record(s, x, at, &size, &seal)) {
+            s->lost = s->lost != 0 ? s->lost : s->position;
+            s->position += 8;
+            at += 8;
+            continue;
         }
-        if (size > rest.len) {
-            s->least = (size_t)size;
-            bool room = s->position + size <= x->base + x->size - WAL_BLOCK &&
-                        s->position + size <= s->end;
-            return room;
+        if (size == 0) {
+            return false; /* all of it next time */
         }
-        if (!wal_record_decode(rest, s->w->o.key, s->position, &stamp, &r)) {
-            s->least = (size_t)size;
-            return false;
-        }
-        at += (size_t)size;
-        s->position += size;
-        if ((int)r.kind == WAL_SEAL) {
-            pass_over(s, x);
+        if (s->lost != 0) {
+            *from = s->lost;
+            *to = s->position;
+            s->lost = 0;
             return true;
         }
+        at += size;
+        s->position += size;
+        if (seal) {
+            pass_over(s, x);
+            return false;
+        }
     }
+    return false;
+}
+
+/* True, and the range, if the segment ended in damage. */
+static bool end_of_segment(struct wal_scrub *s, const struct wal_segment *x,
+                           uint64_t *from, uint64_t *to)
+{
+    uint64_t last = x->base + x->size - WAL_BLOCK;
+    last = last < s->end ? last : s->end;
+    if (s->lost == 0 || s->position + WAL_RECORD_HEAD <= last) {
+        return false;
+    }
+    *from = s->lost;
+    *to = last;
+    s->lost = 0;
+    s->position = last;
     return true;
 }
 
-enum status wal_scrub_take(struct wal_scrub *s, enum status read, uint64_t *at)
+enum status wal_scrub_take(struct wal_scrub *s, enum status read,
+                           uint64_t *from, uint64_t *to)
 {
     const struct wal_segment *x = segment_at(s);
-    if (x == NULL || x->sequence != s->sequence) {
-        s->least = 0;
-        return ST_OK; /* it was given back meanwhile */
-    }
-    if (read == ST_STOPPING) {
+    if (x == NULL || x->sequence != s->sequence || read == ST_STOPPING) {
+        s->least = 0; /* it was given back meanwhile */
+        s->lost = 0;
         return ST_OK;
     }
-    bool good = read == ST_OK && check_records(s, x);
-    *at = s->position;
-    if (good) {
-        return ST_OK;
-    }
-    if (read == ST_OK && s->least > 0 && s->least <= s->bytes.len) {
-        s->position += s->least; /* its head says where the next one is */
-        s->least = 0;
-    } else {
+    if (read != ST_OK) { /* a bad sector, or cut short: all from here on */
+        *from = s->lost != 0 ? s->lost : s->position;
+        *to = x->base + x->size;
+        s->lost = 0;
         pass_over(s, x);
+        return ST_CORRUPT;
     }
-    return ST_CORRUPT;
+    bool damaged =
+        check_records(s, x, from, to) || end_of_segment(s, x, from, to);
+    return damaged ? ST_CORRUPT : ST_OK;
 }

@@ -1,6 +1,7 @@
 /*
  * Looking the log through on the medium while it is in use, beside the loop,
- * in pieces: does each record that a restart would read have its checksums?
+ * in pieces: does each record that a restart would read, or a place names, have
+ * its checksums?
  */
 #ifndef STORAGE_WAL_SCRUB_H
 #define STORAGE_WAL_SCRUB_H
@@ -9,16 +10,16 @@
 
 struct wal_scrub;
 
-/* Of all that is in W's log and synced now. W must outlive it. */
+/* Of all that W keeps and that is synced now. W must outlive it. */
 struct wal_scrub *wal_scrub_new(struct wal *w);
 /* Not while a read is under way, unless the env's process is dead. */
 void wal_scrub_free(struct wal_scrub *s);
 /* Asks for the next piece and returns its bytes; IO is told when it is there.
  * 0: the end was reached, and IO will not be told. */
 size_t wal_scrub_ask(struct wal_scrub *s, struct env_io *io);
-/* After IO was told READ: ST_OK; or ST_CORRUPT: no record reads at position
- * *AT, which may be asked on behind. */
+/* After IO was told READ: ST_OK; or ST_CORRUPT: nothing reads as a record from
+ * *FROM up to *TO. */
 enum status wal_scrub_take(struct wal_scrub *s, enum status read,
-                           uint64_t *at) MUST_CHECK;
+                           uint64_t *from, uint64_t *to) MUST_CHECK;
 
 #endif

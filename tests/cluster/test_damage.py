@@ -29,7 +29,8 @@ FOUND = ("event=damaged", "event=log-damaged", "event=chain-broken",
          "event=header-damaged", "event=scrub-damaged",
          "event=log-torn", "event=register")
 
-OPTIONS = {"storage": {"log_limit": "1M", "segment_size": "9M"}}
+OPTIONS = {"storage": {"log_limit": "1M", "segment_size": "9M",
+                       "scrub_interval": "1s", "scrub_rate": "256M"}}
 
 
 class Files:
@@ -158,10 +159,12 @@ class Table:
                   f"most {times[-1]:.1f} s", flush=True)
 
 
-def await_found(s, victim, at, seconds):
+def await_found(s, victim, at, seconds, path):
+    """What found it; or a newer file took its place, unread."""
     def found():
         text = s.log(victim, at)
-        return next((e for e in FOUND if e in text), None)
+        return next((e[6:] for e in FOUND if e in text),
+                    None if os.path.exists(path) else "nothing: replaced")
     try:
         return wait_for(found, seconds * SLOW, "damage is found")
     except Failure:
@@ -185,7 +188,7 @@ def one(s, w, kind, rng, table):
     took = time.monotonic() - began
     if did is None:
         return False
-    found = await_found(s, victim, log, 10)
+    found = await_found(s, victim, log, 10, path)
     expect(found, f"{text}: not found\n{s.log(victim, log)[-1500:]}")
     table.add(f"{kind} {way.__name__}", found, took)
     s.check()
