@@ -337,6 +337,15 @@ static bool damage_touches(const struct tablet *t, const struct wal_report *r)
     return false;
 }
 
+/* Until it is checkpointed the next start meets the same damage. */
+static bool needs_damaged(const struct shard *s, const struct tablet *t,
+                          const struct wal_report *r)
+{
+    uint64_t position;
+    return r->damage_count > 0 && wal_needs(s->wal, t->id, &position) &&
+           position < r->damage[r->damage_count - 1].to;
+}
+
 static struct checkpoint_ids ids_of(const struct shard *s, uint32_t tablet)
 {
     return (struct checkpoint_ids){s->store->cluster, s->store->id,
@@ -450,6 +459,7 @@ static enum status open_log(struct shard *s, struct err *err)
         bool less = had.last.seq < t->known;
         replica_recovered(t->core,
                           t->condemned || less || damage_touches(t, &report));
+        t->checkpoint_wanted = needs_damaged(s, t, &report);
         shard_hook_state(s, t);
     }
     return ST_OK;
@@ -522,7 +532,7 @@ static void on_log_stopped(void *ctx, enum status why)
 
 void shard_at_rest(struct shard *s)
 {
-    if (s->log_stopped && !checkpoint_running(s)) {
+    if (s->log_stopped && !checkpoint_running(s) && s->scrub == NULL) {
         s->log_stopped = false;
         s->stopped(s->stopped_ctx);
     }
@@ -551,7 +561,7 @@ void shard_free(struct shard *s)
         return;
     }
     env_timer_stop(s->env, &s->tick);
-    scrub_stop(s);
+    scrub_free(s);
     checkpoint_stop(s);
     catchup_stop(s);
     cluster_free(s);

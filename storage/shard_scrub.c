@@ -18,7 +18,8 @@
  *   a record of the log                 whoever needs the log from there or
  *                                       before is checkpointed, and then it is
  *                                       not needed any more; and who has a
- *                                       value there is condemned
+ *                                       value there is condemned. Where
+ *                                       neither is, it is none's concern
  *
  * Files are read past the page cache, on the pool. Whatever a file was when it
  * was read, it may be gone or another one when that is over: only what is
@@ -70,14 +71,13 @@ static void rest(struct scrub *u, uint64_t bytes)
     u->s->stats.scrubbed_bytes += bytes;
 }
 
-static void found(struct scrub *u, const char *kind, uint32_t tablet,
-                  uint64_t at)
+static void found(struct scrub *u, const char *kind, uint64_t from, uint64_t to)
 {
     struct shard *s = u->s;
     s->stats.scrub_damage++;
     log_error(s->env->log, "scrub", "scrub-damaged",
-              "kind=%s tablet=%" PRIu32 " at=%" PRIu64 " file=%s", kind, tablet,
-              at, u->name);
+              "kind=%s from=%" PRIu64 " to=%" PRIu64 " file=%s", kind, from, to,
+              u->name);
 }
 
 /* ---- comparing (R19) ---- */
@@ -218,18 +218,31 @@ static size_t find_name(struct scrub *u)
     return CHECKPOINTS;
 }
 
+/* It was stopped: goes once nothing is under way any more. */
+static void free_if_idle(struct scrub *u)
+{
+    struct shard *s = u->s;
+    if (!u->stopped || u->reading || u->removing) {
+        return;
+    }
+    checkpoint_verify_free(u->file);
+    wal_scrub_free(u->log);
+    free(u);
+    if (s != NULL) {
+        s->scrub = NULL;
+        shard_at_rest(s);
+    }
+}
+
 static void on_removed(struct env_io *io, enum status st)
 {
     struct scrub *u = io->data;
     u->removing = false;
-    if (u->stopped) {
-        if (!u->reading) {
-            free(u);
-        }
-    } else if (st != ST_OK) {
+    if (!u->stopped && st != ST_OK) {
         log_warn(u->s->env->log, "scrub", "remove-failed", "status=%s",
                  status_name(st));
     }
+    free_if_idle(u);
 }
 
 static void mend_file(struct scrub *u, uint64_t at)
@@ -240,7 +253,7 @@ static void mend_file(struct scrub *u, uint64_t at)
     if (t == NULL || n == CHECKPOINTS) {
         return; /* another one took its place */
     }
-    found(u, n == 0 ? "checkpoint" : "checkpoint-before", t->id, at);
+    found(u, n == 0 ? "checkpoint" : "checkpoint-before", at, at);
     if (n > 0 && !u->removing) {
         char path[CHECKPOINT_NAME_MAX + STORE_FOLDER_MAX];
         (void)snprintf(path, sizeof(path), "%s/%s", s->folder, u->name);
@@ -303,7 +316,7 @@ static void on_log(struct scrub *u)
 static void mend_log(struct scrub *u, uint64_t from, uint64_t to)
 {
     struct shard *s = u->s;
-    found(u, "log", 0, from);
+    bool needed = to > wal_needed(s->wal);
     u->bad_from = from;
     u->bad_to = to;
     u->step = STEP_SEARCH;
@@ -315,7 +328,11 @@ static void mend_log(struct scrub *u, uint64_t from, uint64_t to)
             t->checkpoint_wanted = true;
         }
     }
-    checkpoint_consider(s);
+    if (needed) {
+        found(u, "log", from, to);
+        wal_bury(s->wal, to);
+        checkpoint_consider(s);
+    }
 }
 
 static void look_at_place(void *ctx, struct slice key, const struct place *p)
@@ -349,6 +366,7 @@ static void on_search(struct scrub *u)
     }
     if (u->hit) {
         u->hit = false;
+        found(u, "value", u->bad_from, u->bad_to);
         shard_condemn(s, t, "a value in the log is damaged");
     }
     rest(u, SLICE);
@@ -373,23 +391,12 @@ static void take_piece(struct scrub *u, enum status read)
     next_file(u);
 }
 
-static void free_reading(struct scrub *u)
-{
-    checkpoint_verify_free(u->file);
-    wal_scrub_free(u->log);
-    u->file = NULL;
-    u->log = NULL;
-}
-
 static void on_read(struct env_io *io, enum status read)
 {
     struct scrub *u = io->data;
     u->reading = false;
     if (u->stopped) {
-        free_reading(u);
-        if (!u->removing) {
-            free(u);
-        }
+        free_if_idle(u);
         return;
     }
     if (u->s->fatal) {
@@ -452,10 +459,9 @@ void scrub_start(struct shard *s)
 void scrub_stop(struct shard *s)
 {
     struct scrub *u = s->scrub;
-    if (u == NULL) {
+    if (u == NULL || u->stopped) {
         return;
     }
-    s->scrub = NULL;
     env_timer_stop(s->env, &u->compare);
     env_timer_stop(s->env, &u->pace);
     env_timer_stop(s->env, &u->hurry);
@@ -466,9 +472,19 @@ void scrub_stop(struct shard *s)
         s->tablets[i]->disputed = NULL;
     }
     u->stopped = true;
-    bool busy = (u->reading || u->removing) && env_disk_alive(s->env);
-    if (!busy) {
-        free_reading(u);
-        free(u);
+    free_if_idle(u);
+}
+
+void scrub_free(struct shard *s)
+{
+    struct scrub *u = s->scrub;
+    scrub_stop(s);
+    if (s->scrub != NULL) { /* the rest goes when its operation ends */
+        s->scrub = NULL;
+        u->s = NULL;
+        if (!env_disk_alive(s->env)) {
+            u->reading = u->removing = false;
+            free_if_idle(u);
+        }
     }
 }

@@ -13,8 +13,10 @@ struct tablet;
  * passes over files and memory, and the bytes/s of the latter, are in the
  * node's options; 0: none of them. */
 void scrub_start(struct shard *s);
-/* What is under way beside the loop is waited for inside. */
+/* shard_at_rest() follows when what is under way beside the loop has ended. */
 void scrub_stop(struct shard *s);
+/* At once; S is gone then, the env not before that has ended. */
+void scrub_free(struct shard *s);
 /* FX_DISPUTED: walks T's state at once, then EVENT_WALKED. Within a step. */
 void scrub_walk_now(struct shard *s, struct tablet *t);
 

@@ -135,6 +135,12 @@ void wal_release(struct wal *w, uint32_t tablet, uint64_t position);
 bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
                        uint64_t *position);
 
+/* What stands before POSITION is damaged: as soon as nobody needs it that is
+ * noted durably, so that no restart takes it for a loss. */
+void wal_bury(struct wal *w, uint64_t position);
+/* First position that anybody needs. */
+uint64_t wal_needed(const struct wal *w);
+
 /* Where TABLET needs the log from; false if it needs nothing of it. */
 bool wal_needs(const struct wal *w, uint32_t tablet, uint64_t *position);
 

@@ -174,6 +174,9 @@ static void note_write(struct wal *w, bool sync)
 void wal_begin_tend(struct wal *w)
 {
     bool waited_for = w->stopping && w->note.known < w->data_end;
+    waited_for = waited_for || (w->note.buried > w->begin_durable &&
+                                wal_needed(w) >= w->note.buried &&
+                                w->synced >= w->note.buried);
     for (size_t i = 0; i < w->spare.count; i++) {
         waited_for = waited_for || w->spare.at[i].until > w->begin_durable;
     }
@@ -186,6 +189,12 @@ void wal_begin_tend(struct wal *w)
     } else if (at_rest && w->note.known < w->data_end) {
         note_write(w, false);
     }
+}
+
+void wal_bury(struct wal *w, uint64_t position)
+{
+    w->note.buried = position > w->note.buried ? position : w->note.buried;
+    wal_begin_tend(w);
 }
 
 void wal_begin_close(struct wal *w)

@@ -87,6 +87,9 @@ void wal_release(struct wal *w, uint32_t tablet, uint64_t position)
         w->needs[at].position = position;
     }
     wal_segments_free_old(w);
+    if (w->note.buried > w->begin_durable) {
+        wal_begin_tend(w);
+    }
     if (wal_segment_bind(w, wal_tail(w))) {
         wal_pump(w);
     }

@@ -121,6 +121,7 @@ struct wal_begin_note {
     uint64_t generation;
     uint64_t begin, known; /* as read or last written */
     uint64_t safe;         /* block that was synced last */
+    uint64_t buried;       /* what is before it is damaged (wal_bury()) */
     bool busy, syncing;
     struct buf block;
     struct env_io io;
@@ -191,7 +192,5 @@ void wal_fail(struct wal *w, enum status why);
 void wal_check_stopped(struct wal *w);
 /* TABLET has a record at POSITION. */
 void wal_need_from(struct wal *w, uint32_t tablet, uint64_t position);
-/* First position that anybody needs. */
-uint64_t wal_needed(const struct wal *w);
 
 #endif

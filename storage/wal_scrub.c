@@ -23,6 +23,7 @@
 
 struct wal_scrub {
     struct wal *w;
+    struct env *env;   /* outlives W */
     uint64_t position; /* of the record to be read next */
     uint64_t end;      /* synced when this began */
     size_t least;      /* bytes that the record there needs; 0: not known */
@@ -36,6 +37,7 @@ struct wal_scrub *wal_scrub_new(struct wal *w)
 {
     struct wal_scrub *s = xcalloc(1, sizeof(*s));
     s->w = w;
+    s->env = w->env;
     s->end = w->synced;
     return s;
 }
@@ -43,7 +45,7 @@ struct wal_scrub *wal_scrub_new(struct wal *w)
 static void close_file(struct wal_scrub *s)
 {
     if (s->file != NULL) {
-        s->w->env->ops->file_close(s->file);
+        s->env->ops->file_close(s->file);
         s->file = NULL;
     }
     s->sequence = 0;

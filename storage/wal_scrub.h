@@ -12,7 +12,8 @@ struct wal_scrub;
 
 /* Of all that W keeps and that is synced now. W must outlive it. */
 struct wal_scrub *wal_scrub_new(struct wal *w);
-/* Not while a read is under way, unless the env's process is dead. */
+/* Not while a read is under way, unless the env's process is dead; W may be
+ * gone. */
 void wal_scrub_free(struct wal_scrub *s);
 /* Asks for the next piece and returns its bytes; IO is told when it is there.
  * 0: the end was reached, and IO will not be told. */

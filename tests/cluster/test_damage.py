@@ -8,11 +8,12 @@ nothing ever reads is harmless, and is shown to be so by its position."""
 import collections
 import os
 import random
+import re
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import Failure, expect, run, wait_for  # noqa: E402
+from penn import Failure, expect, get, run, wait_for  # noqa: E402
 from store import SLOW, Store, Writer, program  # noqa: E402
 
 import subprocess  # noqa: E402
@@ -20,14 +21,20 @@ import subprocess  # noqa: E402
 FLIPS = int(os.environ.get("PENN_FLIPS", "12"))
 SEED = int(os.environ.get("PENN_SEED", str(random.randrange(10 ** 6))))
 BLOCK = 4096
-HEAD = 128  # of a segment: what its header takes of the first block
+HEAD = 104  # what the header of a segment takes of its first block
 
-# What says that damage was found, by what finds it.
-FOUND = ("event=damaged", "event=log-damaged", "event=chain-broken",
-         "event=tail-lost", "event=checkpoint-damaged",
-         "event=checkpoints-lost", "event=condemned", "event=note-damaged",
-         "event=header-damaged", "event=scrub-damaged",
-         "event=log-torn", "event=register")
+# What says that damage of a kind was found; of the log, with its range.
+FOUND = {
+    "store": r"event=damaged file=store$",
+    "store.copy": r"event=damaged file=store.copy$",
+    "wal-begin": r"event=note-damaged",
+    "header": r"event=(header-damaged .*{file}|log-damaged)",
+    "checkpoint": r"event=(checkpoint-damaged|checkpoints-lost|scrub-damaged)"
+                  r" .*{file}",
+    "checkpoint-before": r"event=(scrub-damaged|checkpoints-lost) .*{file}",
+    "record": r"event=(log-damaged|log-recovered|damage-not-needed|"
+              r"scrub-damaged)",
+}
 
 OPTIONS = {"storage": {"log_limit": "1M", "segment_size": "9M",
                        "scrub_interval": "1s", "scrub_rate": "256M"}}
@@ -61,31 +68,34 @@ class Files:
         return [rows[at][1] for rows in by_tablet.values() if len(rows) > at]
 
 
-def a_record(files, rng):
-    """(path, offset, length) of a record that a start reads; its padding,
-    which nothing covers and nothing reads, left out."""
-    row = rng.choice(files.rows["record"])
-    length = 80 + int(row.get("payload", 0))
-    return files.path(row), int(row["offset"]), length
+def needed(files):
+    """Records of entries that the checkpoints do not have."""
+    seqs = {r["tablet"]: int(r["seq"]) for r in files.checkpoints(True)}
+    return [r for r in files.rows["record"] if r["kind"] == "entry"
+            and int(r["name"].split(".")[1]) > seqs[r["tablet"]]]
 
 
 def choose(files, kind, rng):
-    """(path, first offset, length) of what is to be damaged."""
+    """(path, first offset, length, what to add for a position) of what is to
+    be damaged."""
     def whole(path):
-        return path, 0, os.path.getsize(path)
+        return path, 0, os.path.getsize(path), 0
     if kind in ("store", "store.copy"):
         return whole(os.path.join(files.dir, kind))
     if kind == "wal-begin":  # of each of its blocks, what is used
         path = os.path.join(files.dir, "shard-00", "wal-begin")
-        return path, rng.choice((0, BLOCK)), 64
-    if kind == "record":
-        return a_record(files, rng)
+        return path, rng.choice((0, BLOCK)), 64, 0
+    if kind == "record":  # but for its padding, which nothing ever reads
+        row = rng.choice(needed(files))
+        offset = int(row["offset"])
+        return (files.path(row), offset, 80 + int(row.get("payload", 0)),
+                int(row["position"]) - offset)
     if kind == "header":
         row = rng.choice([r for r in files.rows["segment"]
                           if r["state"] == "live"])
-        return files.path(row), 0, HEAD
-    rows = files.checkpoints(kind == "checkpoint")
-    return whole(files.path(rng.choice(rows)))
+        return files.path(row), 0, HEAD, 0
+    return whole(files.path(rng.choice(files.checkpoints(
+        kind == "checkpoint"))))
 
 
 def flip(path, offset, length, rng):
@@ -95,7 +105,7 @@ def flip(path, offset, length, rng):
         old = f.read(1)[0]
         f.seek(at)
         f.write(bytes([old ^ (1 << rng.randrange(8))]))
-    return f"bit at {at}"
+    return at
 
 
 def zero(path, offset, length, rng):
@@ -107,7 +117,7 @@ def zero(path, offset, length, rng):
             return None
         f.seek(at)
         f.write(bytes(len(had)))
-    return f"block zeroed at {at}"
+    return at
 
 
 def swap(path, offset, length, rng):
@@ -126,13 +136,13 @@ def swap(path, offset, length, rng):
             return None
         block(a, y)
         block(b, x)
-    return f"blocks swapped at {a * BLOCK} and {b * BLOCK}"
+    return a * BLOCK
 
 
 def truncate(path, offset, length, rng):
     at = offset + rng.randrange(length)
     os.truncate(path, at)
-    return f"cut to {at}"
+    return at
 
 
 KINDS = ("record", "checkpoint", "checkpoint-before", "store", "store.copy",
@@ -159,52 +169,81 @@ class Table:
                   f"most {times[-1]:.1f} s", flush=True)
 
 
-def await_found(s, victim, at, seconds, path):
+def says(line, kind, path, position):
+    """What in LINE says that this damage was found; None: nothing."""
+    m = re.search(FOUND[kind].replace("{file}", os.path.basename(path)), line)
+    if m is None or kind != "record":
+        return m and m[0].split(" ")[0][6:]
+    row = dict(p.split("=", 1) for p in line.split(" ") if "=" in p)
+    if m[1] == "log-recovered":  # the last record: never proven, cut off
+        torn = row["torn"] == "1" and int(row["end"]) <= position
+        return "torn" if torn else None
+    first = int(row.get("from", row.get("at", 0)))
+    last = int(row.get("to", first + 1))
+    return m[1] if first <= position < last else None
+
+
+def await_found(s, victim, at, damage):
     """What found it; or a newer file took its place, unread."""
     def found():
-        text = s.log(victim, at)
-        return next((e[6:] for e in FOUND if e in text),
-                    None if os.path.exists(path) else "nothing: replaced")
+        for line in s.log(victim, at).splitlines():
+            what = says(line, damage.kind, damage.path, damage.position)
+            if what:
+                return what
+        return None if os.path.exists(damage.path) else "nothing: replaced"
     try:
-        return wait_for(found, seconds * SLOW, "damage is found")
+        return wait_for(found, 10 * SLOW, "damage is found")
     except Failure:
         return None
 
 
-def one(s, w, kind, rng, table):
-    """One damage; False if there was nothing to damage."""
-    victim = rng.choice(s.storages())
-    (s.stop if rng.random() < 0.5 else s.kill)(victim)
+Damage = collections.namedtuple("Damage", "kind path position text")
+
+
+def damage(s, victim, kind, way, rng):
+    """Damages something of a stopped process; None: there was nothing."""
     files = Files(s, victim)
     expect(files.verdict["starts"] == "yes",
            f"{victim} was damaged before: {files.verdict}")
-    path, offset, length = choose(files, kind, rng)
+    path, offset, length, base = choose(files, kind, rng)
+    at = way(path, offset, length, rng)
+    text = (f"{kind} of {victim} ({os.path.basename(path)}): "
+            f"{way.__name__} at {at}")
+    return None if at is None else Damage(kind, path, base + at, text)
+
+
+def one(s, kind, rng, table):
+    """One damage; False if there was nothing to damage."""
+    victim = rng.choice(s.storages())
     way = rng.choices(list(WAYS), list(WAYS.values()))[0]
-    did = way(path, offset, length, rng)
-    text = f"{kind} of {victim} ({os.path.basename(path)}): {did}"
+    (s.stop if rng.random() < 0.5 else s.kill)(victim)
+    d = damage(s, victim, kind, way, rng)
     log, began = s.log_size(victim), time.monotonic()
     s.start(victim)
-    s.wait_whole(60)
-    took = time.monotonic() - began
-    if did is None:
+    if d is None:
         return False
-    found = await_found(s, victim, log, 10, path)
-    expect(found, f"{text}: not found\n{s.log(victim, log)[-1500:]}")
-    table.add(f"{kind} {way.__name__}", found, took)
+    found = await_found(s, victim, log, d)
+    expect(found, f"{d.text}: not found\n{s.log(victim, log)[-2500:]}")
+    s.wait_whole(60)
+    table.add(f"{kind} {way.__name__}", found, time.monotonic() - began)
     s.check()
     return True
+
+
+def two_checkpoints(s):
+    """Each tablet has two on each node."""
+    return all(sum(e.name.endswith(".ckpt") for e in os.scandir(
+        os.path.join(s.data(n), "shard-00"))) >= 8 for n in s.storages())
 
 
 def flips():
     rng, table = random.Random(SEED), Table()
     print(f"  seed {SEED}", flush=True)
     with Store(tablets=4, options=OPTIONS) as s, Writer(s, threads=2) as w:
-        wait_for(lambda: all(len(list(os.scandir(
-            os.path.join(s.data(n), "shard-00")))) >= 12
-            for n in s.storages()), 60 * SLOW, "each has two checkpoints")
+        wait_for(lambda: two_checkpoints(s), 60 * SLOW, "two checkpoints")
         done = 0
         for i in range(10 * FLIPS):
-            done += one(s, w, KINDS[i % len(KINDS)], rng, table)
+            done += one(s, KINDS[i % len(KINDS)], rng, table)
             if done == FLIPS:
                 break
             w.progress(2)
@@ -214,5 +253,52 @@ def flips():
         table.show()
 
 
+def found_running(s, kind, rng):
+    """Damages a file of a process that runs and is idle: the scrub finds it
+    and mends it from memory, without a restart."""
+    victim = rng.choice(s.storages())
+    log = s.log_size(victim)
+    way = rng.choice((flip, zero))
+    d = damage(s, victim, kind, way, rng)
+    found = await_found(s, victim, log, d)
+    expect(found == "scrub-damaged", f"{d.text}: found by {found}")
+    wait_for(lambda: whole_on_disk(s, victim), 20 * SLOW, "it is mended")
+    s.wait_whole()
+    s.check()
+    return d.text
+
+
+def whole_on_disk(s, victim):
+    """Nothing that a start needs is damaged."""
+    rows = Files(s, victim).rows
+    bad = [r for r in rows["checkpoint"] if r.get("whole") != "yes"]
+    return not bad and not rows["damage"]
+
+
+def passes(s, name):
+    text = get(s.status_port(name), "/metrics")[1]
+    text = text.decode() if isinstance(text, bytes) else text
+    return int(re.search(r"penn_storage_scrub_passes_total (\d+)", text)[1])
+
+
+def running():
+    """The files of idle processes rot while they run."""
+    rng = random.Random(SEED)
+    with Store(tablets=4, options=OPTIONS) as s:
+        with Writer(s, threads=2) as w:
+            wait_for(lambda: two_checkpoints(s), 60 * SLOW, "two checkpoints")
+            w.finish()
+        wait_for(lambda: all(passes(s, n) > 0 for n in s.storages()),
+                 20 * SLOW, "a pass ends")
+        for kind in ("checkpoint", "checkpoint-before", "record"):
+            print("  " + found_running(s, kind, rng), flush=True)
+        for name in s.storages():
+            s.stop(name)
+            expect(Files(s, name).verdict["whole"] == "yes",
+                   f"{name}: {Files(s, name).verdict}")
+            s.start(name)
+            s.wait_whole()
+
+
 if __name__ == "__main__":
-    sys.exit(run(flips))
+    sys.exit(run(flips, running))
