@@ -141,9 +141,10 @@ struct env_ops {
     void (*file_remove)(struct env *e, const char *name, struct env_io *io);
     /* Reads LEN bytes at OFFSET into OUT, which is the env's until done(); in
      * no order with writes and other reads of the file, through the page
-     * cache, or, of a file opened with ENV_MEDIUM, past it. ST_CORRUPT: the file ends before; whatever is no ST_OK leaves any
-     * bytes in OUT. F may be closed meanwhile. An env without a loop
-     * (readonly_env) calls done() from within. */
+     * cache, or, of a file opened with ENV_MEDIUM, past it. ST_CORRUPT: the
+     * file ends before; whatever is no ST_OK leaves any bytes in OUT. F may be
+     * closed meanwhile. An env without a loop (readonly_env) calls done() from
+     * within. */
     void (*file_fetch)(struct env_file *f, uint64_t offset, void *out,
                        size_t len, struct env_io *io);
     /* Bytes that the file system still has for us. */

@@ -144,6 +144,8 @@ static struct storage_node_options storage_setup(struct member *m)
         .log_limit = m->c->o.log_limit,
         .segment_size = m->c->o.segment_size,
         .value_cache = KIB(64),
+        .scrub_interval_us = 2000 * SIM_MS,
+        .scrub_rate = MIB(4),
         .bugs = m->c->o.bugs,
         .kick = on_kick,
         .on_fatal = on_fatal,

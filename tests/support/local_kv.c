@@ -226,7 +226,7 @@ enum status kv_watch(struct kv *kv, struct kv_key key, const struct slice *seen,
             st = ST_TIMEOUT;
     }
     if (st == ST_OK && *found)
-        buf_put_slice(out, value.bytes);
+        buf_put_slice(out, value);
     pthread_mutex_unlock(&kv->lock);
     return st;
 }
