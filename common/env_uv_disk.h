@@ -35,6 +35,7 @@ struct disk_op {
     bool sync, sync_failed;
     int64_t sync_us; /* that its fdatasync took */
     /* DISK_PUBLISH, DISK_REMOVE */
+    bool running;
     char *from, *to;
     TAILQ_ENTRY(disk_op) link;
     TAILQ_ENTRY(disk_op) done_link;
@@ -59,8 +60,8 @@ struct ahead; /* env_uv_ahead_io.c */
 struct disk {
     int dir_fd, lock_fd; /* -1: no disk */
     TAILQ_HEAD(, env_file) files;
-    struct op_list names; /* publish and remove, one after the other */
-    bool names_busy;
+    struct op_list names; /* publish and remove */
+    unsigned names_running;
     struct op_list fetches; /* waiting for one of their threads */
     uint32_t fetching;      /* in threads */
     bool no_cached_reads;   /* the file system cannot read from memory alone */

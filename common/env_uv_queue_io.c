@@ -3,10 +3,11 @@
  *
  * Each file has a row of operations, of which the first one is running: so
  * they are done in the order in which they were asked for, and files do not
- * wait for each other. Publishing and removing have a row of their own; the
- * first of it also waits for what was asked earlier of an open file of one of
- * its names. A thread touches nothing but its operation; all else happens on
- * the loop.
+ * wait for each other. Publishing and removing have a row of their own; each
+ * waits for those before it that are of one of its names, and for what was
+ * asked earlier of an open file of one of them. So the sync of a large file,
+ * which may take seconds, does not keep the log waiting for its next segment.
+ * A thread touches nothing but its operation; all else happens on the loop.
  *
  * While the disk is known to be quick, a small synced write is done on the
  * loop itself, between two turns: handing it to a thread and back takes two
@@ -43,6 +44,7 @@
 #define DISTRUST_MOST 2000
 #define MEDIAN_STEP 16    /* a part of the median */
 #define FETCHES_AT_ONCE 2 /* of libuv's four threads */
+#define NAMES_AT_ONCE 2   /* published or removed */
 #define DIRECT_ALIGN KIB(4)
 
 /* ---- in a thread, or on the loop ---- */
@@ -216,23 +218,53 @@ static bool names_file(const struct disk_op *op, const struct env_file *f)
            (op->to != NULL && strcmp(op->to, f->name) == 0);
 }
 
-static void start_names(struct env_uv *u)
+static bool shares_name(const struct disk_op *a, const struct disk_op *b)
 {
-    struct disk *d = &u->disk;
-    struct disk_op *op = TAILQ_FIRST(&d->names);
-    struct env_file *f;
-    if (op == NULL || d->names_busy) {
-        return;
+    return strcmp(a->from, b->from) == 0 ||
+           (a->to != NULL && strcmp(a->to, b->from) == 0) ||
+           (b->to != NULL && (strcmp(a->from, b->to) == 0 ||
+                              (a->to != NULL && strcmp(a->to, b->to) == 0)));
+}
+
+/* Tried again when one that it waits for is done. */
+static bool name_waits(const struct disk *d, const struct disk_op *op)
+{
+    const struct env_file *f;
+    const struct disk_op *x;
+    TAILQ_FOREACH(x, &d->names, link)
+    {
+        if (x == op) {
+            break;
+        }
+        if (shares_name(x, op)) {
+            return true;
+        }
     }
     TAILQ_FOREACH(f, &d->files, link)
     {
         const struct disk_op *first = TAILQ_FIRST(&f->ops);
         if (first != NULL && first->asked < op->asked && names_file(op, f)) {
-            return; /* tried again when that one is done */
+            return true;
         }
     }
-    d->names_busy = true;
-    run(op);
+    return false;
+}
+
+static void start_names(struct env_uv *u)
+{
+    struct disk *d = &u->disk;
+    struct disk_op *op;
+    TAILQ_FOREACH(op, &d->names, link)
+    {
+        if (d->names_running == NAMES_AT_ONCE) {
+            return;
+        }
+        if (!op->running && !name_waits(d, op)) {
+            op->running = true;
+            d->names_running++;
+            run(op);
+        }
+    }
 }
 
 static void finish_write(struct disk_op *op)
@@ -284,7 +316,7 @@ static void finish_name(struct disk_op *op)
     struct disk *d = &op->u->disk;
     struct env_file *f;
     TAILQ_REMOVE(&d->names, op, link);
-    d->names_busy = false;
+    d->names_running--;
     if (op->kind == DISK_PUBLISH && op->status == ST_OK) {
         TAILQ_FOREACH(f, &d->files, link)
         {

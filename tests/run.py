@@ -196,7 +196,7 @@ PARTS = [
         {"PENN_KILLS": "200", "PENN_CHAOS": "600"} if n == FULL else {})),
     ("crash", DEFAULT, ["test"], lambda t, n: scripts(
         t, "test", sorted(glob.glob("tests/crash/test_*.py")),
-        {"PENN_CRASH_POINTS": "20000"} if n == FULL else {})),
+        {"PENN_CRASH_POINTS": "20000", "PENN_CRASH_KILLS": "10"} if n == FULL else {})),
     ("e2e", DEFAULT, ["test"], lambda t, n: scripts(
         t, "test", sorted(glob.glob("tests/e2e/test_*.py")),
         {"PENN_ROUNDS": "20" if n == FULL else "5"})),

@@ -22,6 +22,7 @@ static struct {
     struct fault at[FAULTS];
     size_t count;
     char *names[FDS];
+    void (*die)(void);
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct {
@@ -66,6 +67,11 @@ void fault_name(int fd, const char *name)
     (void)pthread_mutex_unlock(&faults.lock);
 }
 
+void fault_on_kill(void (*die)(void))
+{
+    faults.die = die;
+}
+
 /* What is to happen to this call; "" if nothing. */
 static void take(const char *call, const char *name, bool half, char out[32])
 {
@@ -105,6 +111,9 @@ static bool perform(const char *what)
             errno = errors[i].number;
             return true;
         }
+    }
+    if (strcmp(what, "kill") == 0) {
+        faults.die();
     }
     if (strncmp(what, "delay:", 6) == 0) {
         wait_ms(strtol(what + 6, NULL, 10));

@@ -8,8 +8,9 @@
  * CALL is the call's name without "at"; it fits if PATH is a part of the
  * file's name as seen from the data directory ("." is the directory itself,
  * a folder has its own name). WHAT: EIO, ENOSPC, EMFILE, EINTR, EACCES; "half"
- * writes half and says so; "delay:MS" waits before the call. The first SKIP
- * calls pass, then COUNT fail (1; 0: all).
+ * writes half and says so; "delay:MS" waits before the call; "kill" ends the
+ * process there as by SIGKILL. The first SKIP calls pass, then COUNT fail (1;
+ * 0: all).
  */
 #ifndef TESTS_CRASH_FAULT_IO_H
 #define TESTS_CRASH_FAULT_IO_H
@@ -21,6 +22,8 @@
 void fault_read(void);
 /* The file that FD is now ("": none of ours). */
 void fault_name(int fd, const char *name);
+/* Called to end the process; it does not return. */
+void fault_on_kill(void (*die)(void));
 /* True: the call must fail, errno says how. Waits for a delay. */
 bool fault_fd(const char *call, int fd);
 bool fault_path(const char *call, int dir, const char *path);

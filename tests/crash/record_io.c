@@ -99,6 +99,16 @@ static uint32_t next_id(void)
 
 static volatile sig_atomic_t dying;
 
+static void die(void)
+{
+    (void)pthread_rwlock_wrlock(&rec.calls);
+    (void)pthread_mutex_lock(&rec.lock);
+    (void)kill(getpid(), SIGKILL);
+    for (;;) {
+        (void)pause();
+    }
+}
+
 static void *reaper(void *arg)
 {
     (void)arg;
@@ -107,9 +117,7 @@ static void *reaper(void *arg)
             fault_read();
         }
     }
-    (void)pthread_rwlock_wrlock(&rec.calls);
-    (void)pthread_mutex_lock(&rec.lock);
-    (void)kill(getpid(), SIGKILL);
+    die();
     return NULL;
 }
 
@@ -151,6 +159,7 @@ void record_begin(void)
         perror(path);
         exit(2);
     }
+    fault_on_kill(die);
     fault_read();
     put_locked((struct trace_head){.kind = TRACE_START}, NULL, 0);
 }
