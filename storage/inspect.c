@@ -386,12 +386,22 @@ static void print_tablet(uint32_t id, const struct inspect_tablet *t,
     uint64_t base = t->has_checkpoint ? t->checkpoint.seq : 0;
     buf_printf(out,
                " replayed=%" PRIu64 " uncommitted=%" PRIu64 " cells=%" PRIu64
-               " cell_bytes=%" PRIu64 " recovers=%s\n",
+               " cell_bytes=%" PRIu64 " values=%" PRIu64 " value_bytes=%" PRIu64
+               " damaged_values=%" PRIu64 " recovers=%s\n",
                r->last.seq > base ? r->last.seq - base : 0,
                r->last.seq > r->committed.seq ? r->last.seq - r->committed.seq
                                               : 0,
-               r->cells, r->bytes,
+               r->cells, r->bytes, t->values, t->value_bytes, t->damaged_values,
                (r->flags & REPORT_DAMAGED) != 0 ? "condemned" : "whole");
+}
+
+void inspect_print_value(uint32_t tablet, const struct place *p,
+                         enum status why, struct buf *out)
+{
+    buf_printf(out,
+               "value tablet=%" PRIu32 " position=%" PRIu64 " bytes=%" PRIu32
+               " status=%s\n",
+               tablet, p->position, p->len, status_name(why));
 }
 
 void inspect_print_tablets(const struct inspect *p, struct buf *out)
@@ -441,9 +451,11 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
                    p->folder);
     }
     size_t condemned = 0, damaged = 0;
+    uint64_t values = 0;
     for (uint32_t i = 0; p->tablets != NULL && i < LIMIT_TABLETS; i++) {
         const struct inspect_tablet *t = &p->tablets[i];
         condemned += t->recovered && (t->report.flags & REPORT_DAMAGED) != 0;
+        values += t->damaged_values;
     }
     for (size_t i = 0; i < p->checkpoint_count; i++) {
         damaged += p->checkpoints[i].status != ST_OK;
@@ -452,11 +464,12 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
     bool starts = p->store_status == ST_OK && !p->no_folder &&
                   p->log_status == ST_OK && p->recovery_status == ST_OK;
     bool whole = store && starts && p->damage_count == 0 && damaged == 0 &&
-                 condemned == 0;
+                 condemned == 0 && values == 0;
     buf_printf(out,
                "verdict whole=%s starts=%s damaged_ranges=%zu "
-               "damaged_checkpoints=%zu condemned_tablets=%zu torn=%s\n",
+               "damaged_checkpoints=%zu condemned_tablets=%zu "
+               "damaged_values=%" PRIu64 " torn=%s\n",
                yes_no(whole), yes_no(starts), p->damage_count, damaged,
-               condemned, yes_no(p->log.torn));
+               condemned, values, yes_no(p->log.torn));
     return whole;
 }

@@ -42,6 +42,7 @@ struct inspect_tablet {
     bool recovered;
     struct tablet_report report;
     uint64_t log_from;
+    uint64_t values, value_bytes, damaged_values; /* above 1 KiB, all read */
 };
 
 struct inspect_range {
@@ -83,6 +84,9 @@ void inspect_print_log(const struct inspect *p, struct buf *out);
 void inspect_print_checkpoint(const struct inspect_checkpoint *c,
                               struct buf *out);
 void inspect_print_tablets(const struct inspect *p, struct buf *out);
+/* A value of TABLET that is not what it was, or cannot be read. */
+void inspect_print_value(uint32_t tablet, const struct place *p,
+                         enum status why, struct buf *out);
 /* A line that recovery would log: its part from "module=" on. */
 void inspect_print_line(struct slice line, struct buf *out);
 /* The verdict; true if all is whole. */

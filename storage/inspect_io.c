@@ -37,6 +37,7 @@ struct inspection {
     bool verbose;
     FILE *to;
     struct buf out;
+    struct buf values; /* lines of damaged ones; those beyond are counted */
     uint64_t segment_size;
 };
 
@@ -255,6 +256,28 @@ static void take_kept(struct inspection *x, struct shard *s)
     }
 }
 
+struct at_tablet {
+    struct inspection *x;
+    uint32_t tablet;
+};
+
+static void on_damaged_value(void *ctx, const struct place *p, enum status why)
+{
+    const struct at_tablet *at = ctx;
+    inspect_print_value(at->tablet, p, why, &at->x->values);
+}
+
+static void take_values(struct inspection *x, struct shard *s, uint32_t tablet)
+{
+    struct inspect_tablet *t = &x->p.tablets[tablet];
+    struct shard_values_found found;
+    struct at_tablet at = {x, tablet};
+    shard_verify_values(s, tablet, on_damaged_value, &at, &found);
+    t->values = found.count;
+    t->value_bytes = found.bytes;
+    t->damaged_values = found.damaged;
+}
+
 static void take_reports(struct inspection *x, struct shard *s)
 {
     struct tablet_report *r = xcalloc(LIMIT_TABLETS, sizeof(*r));
@@ -268,6 +291,7 @@ static void take_reports(struct inspection *x, struct shard *s)
             t->recovered = true;
             t->report = r[i];
             t->log_from = f[i].log_from;
+            take_values(x, s, r[i].tablet);
         }
     }
     free(r);
@@ -366,6 +390,7 @@ static int look(struct inspection *x)
         x->out = lines;
         inspect_print_log(p, &x->out);
         inspect_print_tablets(p, &x->out);
+        buf_put_slice(&x->out, buf_slice(&x->values));
         buf_put_slice(&x->out, buf_slice(&logged));
         buf_free(&logged);
     }
@@ -382,6 +407,7 @@ int inspect_directory(const char *dir, bool verbose, FILE *out)
         (struct log){.daemon = "penn-storaged", .node = "inspect", .fd = -1};
     x.log = x.silent;
     x.log.level = LOG_LEVEL_WARN;
+    buf_init(&x.values, MIB(1));
     x.p.dir = dir;
     enum status s = readonly_env_open(dir, &x.silent, &x.env, &err);
     if (s != ST_OK) {
@@ -392,6 +418,7 @@ int inspect_directory(const char *dir, bool verbose, FILE *out)
     readonly_env_close(x.env);
     inspect_free(&x.p);
     buf_free(&x.out);
+    buf_free(&x.values);
     return fflush(out) == 0 ? code : EX_IOERR;
 }
 

@@ -45,6 +45,7 @@ libstorage_a_SOURCES = \
     storage/shard_requests.c \
     storage/shard_values.c \
     storage/shard_scrub.c storage/shard_scrub.h \
+    storage/shard_verify.c \
     storage/state.c storage/state.h storage/state_private.h \
     storage/state_apply.c \
     storage/state_check.c \

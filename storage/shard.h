@@ -14,6 +14,7 @@
  *   shard_damage.c      a running replica that cannot vouch for its data (R16)
  *   shard_scrub.c       looking through memory and files, in the background
  *   shard_figures.c     how it fares, for metrics
+ *   shard_verify.c      reading all values, for inspecting
  */
 #ifndef STORAGE_SHARD_H
 #define STORAGE_SHARD_H
@@ -41,6 +42,18 @@ void shard_release(struct shard *s);
 /* The I-th segment that the log keeps for values alone; false if none. */
 struct wal_kept;
 bool shard_kept(const struct shard *s, size_t i, struct wal_kept *out);
+
+/* Reads all of TABLET's values that are not in memory, and calls DAMAGED with
+ * the place of each that is not what it was, or why it cannot be read. Blocks:
+ * for inspecting. */
+struct place;
+struct shard_values_found {
+    uint64_t count, bytes, damaged;
+};
+void shard_verify_values(struct shard *s, uint32_t tablet,
+                         void (*damaged)(void *ctx, const struct place *p,
+                                         enum status why),
+                         void *ctx, struct shard_values_found *out);
 
 bool shard_serving(struct shard *s, uint32_t tablet);
 bool shard_digest(struct shard *s, uint32_t tablet, struct name *applied,

@@ -1,12 +1,13 @@
 """Values above 1 KiB stay on disk: a data set ten times the memory that a
 storage process may have is written, read back byte by byte, and again after
-a kill -9. The limit is a memory cgroup's (version 2 or 1) where the machine
+a kill -9; and --inspect looks at all of them. The limit is a memory cgroup's (version 2 or 1) where the machine
 lets us make one; else only the process's own memory is looked at, and the
 test says so.
 
 PENN_VALUES_MIB: the memory of one process (24); the data is ten times that."""
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -133,6 +134,44 @@ def ten_times_the_memory():
             read_all(s, part)
             within(s, name, "read again")
             expect(s.children[name].poll() is None, "it ended")
+            s.stop(name)
+            inspected(s.data(name))
+
+
+def inspect(folder):
+    """--inspect: exit status, and its lines as [(word, {key: value})]."""
+    r = subprocess.run([program("penn-storaged"), "--inspect", folder],
+                       capture_output=True, text=True, timeout=600)
+    return r.returncode, [
+        (words[0], dict(w.split("=", 1) for w in words[1:] if "=" in w))
+        for words in map(shlex.split, r.stdout.splitlines())]
+
+
+def inspected(folder):
+    """All values are looked at; damage in one that nobody replays is found."""
+    code, lines = inspect(folder)
+    tablets = [pairs for word, pairs in lines if word == "tablet"]
+    expect(code == 0 and sum(int(t["values"]) for t in tablets) == COUNT
+           and all(t["damaged_values"] == "0" for t in tablets),
+           f"exit {code}: {tablets}")
+    kept = [pairs for word, pairs in lines
+            if word == "segment" and pairs["state"] == "kept"]
+    expect(kept, "no segment is kept for values alone")
+    most = max(kept, key=lambda k: int(k["live_values"]))
+    with open(os.path.join(folder, "shard-00", most["file"]), "r+b") as f:
+        for at in range(100000, os.fstat(f.fileno()).st_size - 8192, 1 << 20):
+            f.seek(at)
+            byte = f.read(1)[0]
+            f.seek(at)
+            f.write(bytes([byte ^ 1]))
+    code, lines = inspect(folder)
+    bad = [pairs for word, pairs in lines if word == "value"]
+    verdict = next(pairs for word, pairs in lines if word == "verdict")
+    expect(code == 65 and bad and verdict["starts"] == "yes"
+           and int(verdict["damaged_values"]) == len(bad)
+           and verdict["damaged_ranges"] == "0", f"exit {code}: {verdict}")
+    note(f"of {len(kept)} kept segments one was damaged: "
+         f"{len(bad)} values are found bad")
 
 
 def read_all(s, part):

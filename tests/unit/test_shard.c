@@ -264,7 +264,7 @@ static void give_page(struct tablet *t)
 {
     static uint8_t value[KIB(1)];
     struct cell cells[600];
-    char rows[600][8];
+    char rows[600][16];
     struct state *empty = state_new();
     struct state_snapshot *none = state_snapshot(empty);
     struct env_peer from = {.node = PRIMARY, .store = {{PRIMARY}}};

@@ -308,7 +308,7 @@ END_TEST
 
 START_TEST(undone_ones_live_again)
 {
-    char names[40][8];
+    char names[40][16];
     uint8_t small[1000];
     memset(small, 's', sizeof(small));
     begin(COMMAND_BATCH);
@@ -412,7 +412,7 @@ START_TEST(pages_count_what_is_on_disk)
     struct msg_scan ask = {.partition = slice_of("p")};
     struct msg_cells x, y;
     struct place *of_x, *of_y;
-    char column[8];
+    char column[16];
     for (int i = 0; i < 50; i++) {
         snprintf(column, sizeof(column), "c%02d", i);
         begin(COMMAND_BATCH);
