@@ -48,19 +48,24 @@ static void unpin(struct pinned *p)
     *p = (struct pinned){0};
 }
 
-static struct pinned *pin_new(struct shard *s, struct client *c,
-                              struct tablet *t)
+void catchup_unpin_idle(struct shard *s)
 {
     int64_t now = env_now_us(s->env);
-    struct pinned *free_one = NULL;
     for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
         struct pinned *p = &s->pinned[i];
         if (p->id != 0 && now - p->used_us > PIN_IDLE_US) {
             unpin(p);
         }
-        if (p->id == 0) {
-            free_one = p;
-        }
+    }
+}
+
+static struct pinned *pin_new(struct shard *s, struct client *c,
+                              struct tablet *t)
+{
+    struct pinned *free_one = NULL;
+    catchup_unpin_idle(s);
+    for (uint32_t i = 0; i < SNAPSHOTS_MAX && free_one == NULL; i++) {
+        free_one = s->pinned[i].id == 0 ? &s->pinned[i] : NULL;
     }
     if (free_one == NULL) {
         return NULL;
@@ -71,6 +76,7 @@ static struct pinned *pin_new(struct shard *s, struct client *c,
         .snapshot = state_snapshot(replica_state(t->core)),
         .clock = wal_value_clock(s->wal),
         .client = c,
+        .used_us = env_now_us(s->env),
     };
     if (c->peer.role == ROLE_STORAGE) {
         struct event e = {.kind = EVENT_PINNED};

@@ -6,7 +6,8 @@
  *
  * By the time the log has grown by its limit, each tablet that was written has
  * been checkpointed once, so all of the data may have been. The limit is
- * therefore never below a quarter of the data: for each byte in the log at
+ * therefore never below a quarter of the data that checkpoints hold (values on
+ * disk they only name): for each byte in the log at
  * most about four go into checkpoints, however much there is.
  *
  * On a full disk the log is too long however short it is, as long as it has a
@@ -119,6 +120,7 @@ static void on_written(void *ctx, enum status st, const char *file)
     }
     if (st == ST_OK) {
         wal_value_checkpointed(s->wal, t->id, t->writing_clock);
+        catchup_unpin_idle(s);
         wal_kept_release(s->wal, values_oldest(s));
         t->checkpoint = t->writing;
         t->checkpoint_epoch = t->writing_epoch;

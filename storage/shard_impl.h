@@ -262,6 +262,8 @@ enum status reads_finish(struct request *q, const struct values *v) MUST_CHECK;
 
 /* shard_values.c */
 void values_init(struct shard *s);
+/* True while hardly more may be under way: a page is not even looked up. */
+bool values_full(const struct shard *s);
 /* True if all values of V are in memory or in the cache: then they are with
  * V's cells, until the cache changes. */
 bool values_at_hand(struct values *v);
@@ -303,6 +305,8 @@ enum status catchup_snapshot(struct client *c, struct tablet *t,
 void catchup_count_page(struct client *c, const struct msg_tablet_page *page,
                         size_t bytes);
 void catchup_drop_client(struct client *c);
+/* Lets go of snapshots that nobody has asked for in a long time. */
+void catchup_unpin_idle(struct shard *s);
 void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
                    uint64_t epoch);
 void catchup_on_page(struct shard *s, const struct env_peer *p,

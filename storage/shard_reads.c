@@ -144,6 +144,10 @@ enum status reads_try(struct client *c, struct tablet *t,
     v.cells = &v.one;
     v.places = &v.one_place;
     *later = NULL;
+    if ((m->type == MSG_SCAN || m->type == MSG_SCAN_TABLET) &&
+        values_full(c->shard)) {
+        return ST_BUSY;
+    }
     enum status st = look_up(c, t, m, over, &v);
     if (st == ST_OK && values_at_hand(&v)) {
         send_answer(c, m->type, m->request, &v);

@@ -89,6 +89,11 @@ void values_free_all(struct shard *s)
     s->cache = NULL;
 }
 
+bool values_full(const struct shard *s)
+{
+    return s->values_bytes + 2 * LIMIT_SCAN_PAGE > LIMIT_READS_BYTES;
+}
+
 uint64_t values_oldest(const struct shard *s)
 {
     uint64_t oldest = UINT64_MAX;

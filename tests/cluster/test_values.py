@@ -8,6 +8,7 @@ PENN_VALUES_MIB: the memory of one process (24); the data is ten times that."""
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -174,10 +175,37 @@ def inspected(folder):
          f"{len(bad)} values are found bad")
 
 
+def a_wiped_node_is_filled():
+    """What a learner puts into its own log is what the others have."""
+    count = 3008
+    with Store(tablets=4, options=OPTIONS) as s:
+        values(s, "put", 1, 0, count)
+        values(s, "put", 2, 0, count // 64 * 16)
+        s.kill("storage-2")
+        shutil.rmtree(s.data("storage-2"))
+        s.start("storage-2")
+        s.wait_whole()
+        values(s, "put", 3, count, 2 * count)
+        s.check()
+        s.stop("storage-2")
+        code, lines = inspect(s.data("storage-2"))
+        tablets = [pairs for word, pairs in lines if word == "tablet"]
+        expect(code == 0
+               and sum(int(t["values"]) for t in tablets) == 2 * count
+               and all(t["damaged_values"] == "0" for t in tablets),
+               f"exit {code}: {tablets}")
+        s.start("storage-2")
+        s.wait_whole()
+        s.kill("storage-1")
+        values(s, "read", 2, 0, count // 64 * 16)
+        values(s, "read", 1, count // 64 * 16, count)
+        values(s, "read", 3, count, 2 * count)
+
+
 def read_all(s, part):
     values(s, "read", 2, 0, part)
     values(s, "read", 1, part, COUNT)
 
 
 if __name__ == "__main__":
-    run(ten_times_the_memory)
+    run(ten_times_the_memory, a_wiped_node_is_filled)

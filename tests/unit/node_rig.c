@@ -235,6 +235,7 @@ void node_rig_stop(struct node_rig *g)
 {
     storage_node_free(g->node);
     g->node = NULL;
+    world_run_for(g->w, SIM_S); /* what was under way on its disk ends */
     party_free(&g->coordinator);
     party_free(&g->peer);
     party_free(&g->client);
