@@ -56,6 +56,8 @@ struct env_uv {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;
+    uint64_t turn_ms; /* libuv's time when the loop last began to work */
+    struct metric_histogram turn_times;
     struct timers timers;
     struct net net;
     struct disk disk;

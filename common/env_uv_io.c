@@ -98,6 +98,18 @@ static void on_idle(uv_idle_t *h)
 {
 }
 
+/* The loop is about to wait: what it did since it last looked. libuv has read
+ * its clock, in whole milliseconds, when it did. */
+static void note_turn(struct env_uv *u)
+{
+    int64_t us =
+        (int64_t)(uv_hrtime() / 1000) - (int64_t)(u->turn_ms * 1000 + 1000);
+    if (u->turn_ms != 0) {
+        metric_add_us(&u->turn_times, us > 0 ? us : 0);
+    }
+    u->turn_ms = 0;
+}
+
 static void on_prepare(uv_prepare_t *h)
 {
     struct env_uv *u = h->data;
@@ -112,11 +124,13 @@ static void on_prepare(uv_prepare_t *h)
     } else {
         (void)uv_idle_stop(&u->idle);
     }
+    note_turn(u);
 }
 
 static void on_check(uv_check_t *h)
 {
     struct env_uv *u = h->data;
+    u->turn_ms = uv_now(u->loop);
     (void)env_uv_disk_turn(u);
     env_uv_net_turn(u);
     if (env_uv_timers_after_wait(u)) {
@@ -253,7 +267,8 @@ void env_uv_get_figures(const struct env *e, struct env_uv_figures *out)
 {
     const struct env_uv *u = (const struct env_uv *)(const void *)e;
     const struct env_conn *c;
-    *out = (struct env_uv_figures){.sync_us = u->disk.sync_times};
+    *out = (struct env_uv_figures){.sync_us = u->disk.sync_times,
+                                   .turn_us = u->turn_times};
     TAILQ_FOREACH(c, &u->net.conns, all)
     {
         size_t queued = env_uv_conn_queued(c);

@@ -60,6 +60,9 @@ void env_uv_get_stats(const struct env *e, struct env_uv_stats *out);
 struct env_uv_figures {
     struct metric_histogram
         sync_us;         /* what each fdatasync that succeeded took */
+    /* What the loop did between two looks at its input, to a millisecond: so
+     * long everybody else waited. */
+    struct metric_histogram turn_us;
     uint64_t queued_max; /* now, of the connection with most unsent bytes */
 };
 void env_uv_get_figures(const struct env *e, struct env_uv_figures *out);

@@ -81,7 +81,10 @@ static void arm(struct env_uv *u, uint64_t least_ms)
     int64_t left = h->heap[0].at_us - env_now_us(&u->env);
     uint64_t ms = left <= 0 ? 0 : ((uint64_t)left + 999) / 1000;
     ms = ms < least_ms ? least_ms : ms;
-    uv_update_time(u->loop); /* the timer counts from the loop's time */
+    /* The timer counts from the loop's time, which stays as it was when the
+     * turn began. */
+    uint64_t now_ms = uv_hrtime() / 1000000, then_ms = uv_now(u->loop);
+    ms += now_ms > then_ms ? now_ms - then_ms : 0;
     (void)uv_timer_start(&h->handle, on_timer, ms, 0);
 }
 

@@ -220,6 +220,7 @@ static void refresh_figures(struct storaged *s)
     storage_node_figures(s->node, &f);
     env_uv_get_figures(s->env, &u);
     metrics_copy(m, M_SYNC_TIME, &u.sync_us);
+    metrics_copy(m, M_TURN_TIME, &u.turn_us);
     metrics_copy(m, M_GROUP_RECORDS, &f.group_records);
     metrics_copy(m, M_GROUP_BYTES, &f.group_bytes);
     metrics_copy(m, M_CHECKPOINT_TIME, &f.checkpoint_us);

@@ -21,7 +21,12 @@ bench: bench-programs
 	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/kv-compare \
 	    --doc $(abs_srcdir)/doc $(BENCH)
 PHONY_TARGETS += bench bench-programs
-EXTRA_DIST += tests/bench/kv-compare tests/bench/report.py \
+
+# What a put costs as the data grows: make bench-flat BENCH='--cells 10000'
+bench-flat: bench-programs
+	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/flat $(BENCH)
+PHONY_TARGETS += bench-flat
+EXTRA_DIST += tests/bench/flat tests/bench/kv-compare tests/bench/report.py \
     tests/bench/stores.py tests/cluster/test_bench.py \
     doc/kv-compare.md doc/kv-compare.svg
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""tests/bench/kv-compare, as little of it as shows that it measures: our store
-beside the floor; the other stores too, if they are unpacked already. Times and
-rates are not judged here, but that what is counted and slowed down is."""
+"""tests/bench/kv-compare and tests/bench/flat, as little of them as shows that
+they measure: our store beside the floor; the other stores too, if they are
+unpacked already. Times and rates are not judged here, but that what is counted
+and slowed down is."""
 import json
 import os
 import subprocess
@@ -59,6 +60,27 @@ def cells_and_a_kill():
     expect(0 < m["get_s"] <= m["put_s"], f"it serves again: {m}")
 
 
+def as_it_grows():
+    """tests/bench/flat, at two sizes."""
+    r = subprocess.run(
+        [sys.executable, os.path.join(SRC, "tests/bench/flat"), "--cells",
+         "1000", "3000", "--seconds", "1", "--tablets", "4", "--json"],
+        capture_output=True, text=True, timeout=240,
+        env=dict(os.environ, PENN_BUILD=BUILD))
+    expect(r.returncode == 0, f"exit {r.returncode}: {r.stderr[-2000:]}")
+    rows = json.loads(r.stdout)
+    expect(len(rows) == 2 and rows[0]["cells"] >= 1000 and
+           rows[1]["cells"] >= 3000, f"it grows: {rows}")
+    for row in rows:
+        expect(row["puts_per_s"] > 0 and row["p99_ms"] >= row["p50_ms"] > 0,
+               f"puts are timed: {row}")
+        expect(1 <= row["log_per_byte"] < 2, f"the log: {row}")
+        for when in ("fill", "put"):
+            t = row[when]
+            expect(t["turns"] > t["above_5_ms"] >= 0 and
+                   t["longest_at_most_ms"] > 0, f"turns are counted: {row}")
+
+
 def the_others():
     """The protocols of bench_load, against the real servers."""
     r = compare("--only", "redis", "etcd", "postgres", "--rows", "256 B, 16",
@@ -82,7 +104,8 @@ def refuses_nonsense():
 
 def main():
     passed = failed = 0
-    tests = [refuses_nonsense, ours_and_the_floor, cells_and_a_kill]
+    tests = [refuses_nonsense, ours_and_the_floor, cells_and_a_kill,
+             as_it_grows]
     if os.path.exists(os.path.join(PEERS, "stores")) and not ASAN:
         tests.append(the_others)
     # Not below TMPDIR, which may be closed to the user that PostgreSQL is.

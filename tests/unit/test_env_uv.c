@@ -792,6 +792,37 @@ START_TEST(timer_without_delay_sees_input)
 }
 END_TEST
 
+/* A turn that holds up the loop is seen, wherever in it that is. */
+static void on_busy(struct env_timer *t)
+{
+    int64_t began = env_now_us(t->data);
+    while (env_now_us(t->data) < began + 30000) {
+        env_timer_start(t->data, &timers[1], 1000000); /* sets the uv timer */
+    }
+    env_timer_stop(t->data, &timers[1]);
+    fired++;
+}
+
+START_TEST(long_turns_are_counted)
+{
+    struct env_uv_figures before, after;
+    struct env_timer t = {.fn = on_busy, .data = client.env};
+    uint64_t longer = 0;
+    timers[1] = (struct env_timer){.fn = on_busy, .data = client.env};
+    fired = 0;
+    env_uv_get_figures(client.env, &before);
+    env_timer_start(client.env, &t, _i == 0 ? 0 : 2000);
+    run_until(&fired, 1);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    env_uv_get_figures(client.env, &after);
+    for (size_t i = 9; i < METRIC_BUCKETS; i++) { /* above 25 ms */
+        longer += after.turn_us.buckets[i] - before.turn_us.buckets[i];
+    }
+    ck_assert_uint_ge(longer, 1);
+    ck_assert_uint_ge(after.turn_us.sum - before.turn_us.sum, 28000);
+}
+END_TEST
+
 START_TEST(clocks)
 {
     int64_t a = env_now_us(client.env), b = env_now_us(client.env);
@@ -843,6 +874,7 @@ int main(void)
     tcase_add_test(t, timers_in_order);
     tcase_add_test(t, timers_without_delay);
     tcase_add_test(t, timer_without_delay_sees_input);
+    tcase_add_loop_test(t, long_turns_are_counted, 0, 2);
     tcase_add_test(t, restless_timer_starves_nobody);
     tcase_add_test(t, clocks);
     suite_add_tcase(s, t);
