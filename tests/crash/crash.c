@@ -260,10 +260,11 @@ static bool learn(struct crash_run *r, int argc, char **argv)
 
 static int report(const struct crash_run *r)
 {
-    printf("  %llu crashes, %llu recoveries, %llu records, %llu states not "
-           "known\n",
+    printf("  %llu crashes, %llu recoveries, %llu values read, %llu records, "
+           "%llu states not known\n",
            (unsigned long long)r->checked,
            (unsigned long long)r->figures.recoveries,
+           (unsigned long long)r->figures.values,
            (unsigned long long)r->trace.count,
            (unsigned long long)r->figures.unknown_states);
     printf("%llu passed, %llu failed\n",

@@ -255,6 +255,48 @@ static bool check_state(const struct rig *g, const struct tablet *t,
                  (unsigned long long)at.seq);
 }
 
+struct placed_values {
+    const struct rig *g;
+    uint8_t *bytes;
+    uint64_t count, bad;
+    enum status status; /* of the last bad one */
+};
+
+static void check_value_at(void *ctx, struct slice key, const struct place *p)
+{
+    struct placed_values *v = ctx;
+    enum status st = ST_OK;
+    if (p->tag != VALUE_LOG) {
+        return; /* the blob log has a test of its own */
+    }
+    v->count++;
+    st = wal_value_read_now(v->g->shard->wal, p->position, p->len, v->bytes);
+    if (st == ST_OK && !place_verify(p, key, slice_make(v->bytes, p->len))) {
+        st = ST_CORRUPT;
+    }
+    if (st != ST_OK) {
+        v->bad++;
+        v->status = st;
+    }
+}
+
+/* What the state only has the places of stands there. */
+static bool check_values(const struct rig *g, const struct tablet *t,
+                         struct crash_figures *figures, struct err *why)
+{
+    struct state_walk *walk = state_walk_new(replica_state(t->core));
+    struct placed_values v = {.g = g, .bytes = xmalloc(LIMIT_VALUE)};
+    while (state_walk_on(walk, 1000, check_value_at, &v)) {
+    }
+    state_walk_free(walk);
+    free(v.bytes);
+    figures->values += v.count;
+    return v.bad == 0 ||
+           fails(why, "tablet %u: %llu of %llu values on disk: %s",
+                 (unsigned)t->id, (unsigned long long)v.bad,
+                 (unsigned long long)v.count, status_name(v.status));
+}
+
 static bool holds(const struct tablet *t, struct name name)
 {
     struct name had;
@@ -308,7 +350,8 @@ static bool check_shard(const struct rig *g, struct crash_figures *figures,
     }
     for (uint32_t i = 0; i < g->shard->tablet_count && good; i++) {
         const struct tablet *t = g->shard->tablets[i];
-        good = check_entries(g, t, why) && check_state(g, t, figures, why);
+        good = check_entries(g, t, why) && check_state(g, t, figures, why) &&
+               check_values(g, t, figures, why);
     }
     figures->recoveries++;
     return good;
@@ -445,7 +488,7 @@ static bool all_committed(const struct rig *g, struct err *why)
 
 /* What was applied before must be so or be in the log; ends are the same. */
 static bool came_back(const struct rig *g, const struct found *before,
-                      struct err *why)
+                      struct crash_figures *figures, struct err *why)
 {
     struct found now;
     if (g->status != ST_OK) {
@@ -466,11 +509,19 @@ static bool came_back(const struct rig *g, const struct found *before,
                          (unsigned long long)before->last[i].seq);
         }
     }
-    return !damaged || fails(why, "second recovery: damage");
+    bool good = true;
+    for (uint32_t i = 0; i < g->shard->tablet_count && good; i++) {
+        good = check_values(g, g->shard->tablets[i], figures, why);
+    }
+    if (damaged) {
+        return fails(why, "second recovery: damage");
+    }
+    return good;
 }
 
 /* Of the rig that has just recovered. */
-static bool check_life(struct rig *g, struct err *why)
+static bool check_life(struct rig *g, struct crash_figures *figures,
+                       struct err *why)
 {
     struct found before;
     struct shard *s = g->shard;
@@ -498,7 +549,7 @@ static bool check_life(struct rig *g, struct err *why)
     world_run_for(g->w, SIM_MS);
     sim_host_power_on(g->h);
     rig_start(g);
-    return came_back(g, &before, why);
+    return came_back(g, &before, figures, why);
 }
 
 static bool check_storage(const struct crash_point *p,
@@ -514,7 +565,7 @@ static bool check_storage(const struct crash_point *p,
     bool good = check_shard(&g, figures, why);
     if (good) {
         take_found(&g, &found);
-        good = !p->goes_on || check_life(&g, why);
+        good = !p->goes_on || check_life(&g, figures, why);
     }
     world_free(g.w);
     if (good && p->again && steps > 0) {

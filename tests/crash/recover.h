@@ -20,7 +20,7 @@ struct crash_point {
 };
 
 struct crash_figures {
-    uint64_t recoveries, torn, unknown_states, steps;
+    uint64_t recoveries, values, unknown_states, steps;
 };
 
 /* True if all holds; else WHY says what does not. */
