@@ -168,7 +168,7 @@ static void encode_cells(struct checkpoint_writer *w)
         .after_row = buf_slice(&w->after_row),
         .after_column = buf_slice(&w->after_column),
     };
-    state_snapshot_page(w->snapshot, &ask, &a, &page, &places);
+    state_snapshot_kept(w->snapshot, &ask, &a, &page, &places);
     size_t at = begin_block(w);
     buf_put_u32(&w->out, page.cells_count);
     for (uint32_t i = 0; i < page.cells_count; i++) {

@@ -159,6 +159,11 @@ uint64_t state_snapshot_cells(const struct state_snapshot *p);
 void state_snapshot_page(const struct state_snapshot *p,
                          const struct msg_scan_tablet *ask, struct arena *a,
                          struct msg_tablet_page *out, struct place **places);
+/* The same for keeping it as it is: of values that are not in memory only
+ * their places count, and there is no client table. */
+void state_snapshot_kept(const struct state_snapshot *p,
+                         const struct msg_scan_tablet *ask, struct arena *a,
+                         struct msg_tablet_page *out, struct place **places);
 /* The client table, encoded, in its order. */
 void state_snapshot_clients(const struct state_snapshot *p, struct buf *out);
 

@@ -21,6 +21,7 @@ struct page {
     struct place *places; /* of the same count */
     uint32_t count, cap, limit;
     size_t bytes;
+    bool as_kept; /* of a value on disk only the place counts */
 };
 
 static bool page_full(const struct page *p)
@@ -54,7 +55,7 @@ static void page_add(struct page *p, const struct key_parts *key,
     p->places[p->count] = v->place;
     p->count++;
     p->bytes += key->partition.len + key->row.len + key->column.len +
-                v->bytes.len + v->place.len;
+                v->bytes.len + (p->as_kept ? PLACE_MAX : v->place.len);
 }
 
 static struct slice copied(struct arena *a, struct slice s)
@@ -237,30 +238,47 @@ static void tablet_clients(const struct state_snapshot *p, size_t page_bytes,
     }
 }
 
-void state_snapshot_page(const struct state_snapshot *p,
-                         const struct msg_scan_tablet *ask, struct arena *a,
-                         struct msg_tablet_page *out, struct place **places)
+static void fill_page(const struct state_snapshot *p,
+                      const struct msg_scan_tablet *ask, struct page *page,
+                      struct msg_tablet_page *out)
 {
-    struct page page = {.arena = a, .limit = LIMIT_SCAN_CELLS};
+    struct arena *a = page->arena;
     struct tree_iter it;
     tablet_start(p, ask, &it);
-    for (; tree_valid(&it) && !page_full(&page); tree_next(&it)) {
+    for (; tree_valid(&it) && !page_full(page); tree_next(&it)) {
         struct key_parts k; /* the iterator's key goes with its next move */
         bool good = key_decode(copied(a, tree_iter_key(&it)), a, &k);
         assert(good);
         struct tree_value tv = tree_iter_value(&it);
         struct cell_value v = cells_value(&tv);
-        page_add(&page, &k, &v);
+        page_add(page, &k, &v);
     }
     *out = (struct msg_tablet_page){
         .snapshot = ask->snapshot,
         .name = p->applied,
         .more = tree_valid(&it),
-        .cells = page.cells,
-        .cells_count = page.count,
+        .cells = page->cells,
+        .cells_count = page->count,
     };
+}
+
+void state_snapshot_page(const struct state_snapshot *p,
+                         const struct msg_scan_tablet *ask, struct arena *a,
+                         struct msg_tablet_page *out, struct place **places)
+{
+    struct page page = {.arena = a, .limit = LIMIT_SCAN_CELLS};
+    fill_page(p, ask, &page, out);
     *places = page.places;
     if (!out->more) {
         tablet_clients(p, page.bytes, a, out);
     }
+}
+
+void state_snapshot_kept(const struct state_snapshot *p,
+                         const struct msg_scan_tablet *ask, struct arena *a,
+                         struct msg_tablet_page *out, struct place **places)
+{
+    struct page page = {.arena = a, .limit = LIMIT_SCAN_CELLS, .as_kept = true};
+    fill_page(p, ask, &page, out);
+    *places = page.places;
 }

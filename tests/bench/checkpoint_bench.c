@@ -1,7 +1,8 @@
 /*
  * What a tablet's state costs at rest, and how long its checkpoint takes to be
  * written and loaded: cells of 16 + 256 bytes, all in one partition or each in
- * one of its own; and what applying an entry costs that puts one. Each case is
+ * one of its own; and what applying an entry costs that puts one. Values above
+ * LIMIT_VALUE_INLINE have places, in a log that there is none of. Each case is
  * a process of its own, so that its memory is the state's alone.
  *
  * bench_checkpoint FOLDER [cells [length of values]]
@@ -131,6 +132,19 @@ static void introduce_clients(struct state *s)
     }
 }
 
+/* Where the log could have value NUMBER. */
+static struct place place_of(const struct bench *b, uint32_t number)
+{
+    struct place p = {.tag = VALUE_INLINE};
+    if (b->value > LIMIT_VALUE_INLINE) {
+        p.tag = VALUE_LOG;
+        p.position = (uint64_t)(number + 1) * (b->value + 256);
+        p.len = b->value;
+        p.digest.b[0] = (uint8_t)number;
+    }
+    return p;
+}
+
 static void fill(struct bench *b)
 {
     struct one *all = numbers(b);
@@ -142,7 +156,8 @@ static void fill(struct bench *b)
         text_of(all[i].number, text);
         memcpy(value, text, b->value < KEY ? b->value : KEY);
         struct cell c = cell_of(b, text, value);
-        if (state_load_cell(b->state, &c, NULL) != ST_OK) {
+        struct place p = place_of(b, i);
+        if (state_load_cell(b->state, &c, &p) != ST_OK) {
             fail("a cell was refused");
         }
     }
@@ -233,7 +248,7 @@ static void apply_it(struct bench *b)
         buf_clear(&p);
         wire_encode_command(&p, &c);
         state_apply(b->state, (struct name){1, CLIENTS + 1 + i}, buf_slice(&p),
-                    0, &out);
+                    (i + 1) * (uint64_t)(b->value + 512), &out);
         if (out.r.status != ST_OK) {
             fail("an entry failed");
         }
