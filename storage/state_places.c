@@ -34,15 +34,20 @@ bool state_walk_on(struct state_walk *w, size_t cells,
                    void *ctx)
 {
     struct tree_value tv;
+    /* The cell that it stands on may have changed, or be gone, since the last
+     * slice; the others are as they are. */
+    bool there = cells > 0 && tree_valid(&w->it) &&
+                 tree_get(w->state->cells.tree, tree_iter_key(&w->it), &tv);
     for (; cells > 0 && tree_valid(&w->it); cells--) {
-        /* The cell that it stands on may have changed, or be gone, since. */
-        struct slice key = tree_iter_key(&w->it);
-        if (tree_get(w->state->cells.tree, key, &tv) &&
-            tv.tag != VALUE_INLINE) {
+        if (there && tv.tag != VALUE_INLINE) {
             struct cell_value v = cells_value(&tv);
-            fn(ctx, key, &v.place);
+            fn(ctx, tree_iter_key(&w->it), &v.place);
         }
         tree_next(&w->it);
+        there = tree_valid(&w->it);
+        if (there) {
+            tv = tree_iter_value(&w->it);
+        }
     }
     return tree_valid(&w->it);
 }
