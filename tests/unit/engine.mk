@@ -38,6 +38,10 @@ check_PROGRAMS += unit_wal_kept
 unit_wal_kept_SOURCES = tests/unit/test_wal_kept.c
 unit_wal_kept_LDADD = $(ENGINE_UNIT)
 TESTS += unit_wal_kept
+check_PROGRAMS += unit_collect
+unit_collect_SOURCES = tests/unit/test_collect.c
+unit_collect_LDADD = $(ENGINE_UNIT)
+TESTS += unit_collect
 check_PROGRAMS += unit_replica
 unit_replica_SOURCES = tests/unit/test_replica.c tests/unit/replica_rig.c \
     tests/unit/replica_rig.h
