@@ -36,6 +36,7 @@ libstorage_a_SOURCES = \
     storage/shard.c storage/shard.h storage/shard_impl.h \
     storage/shard_catchup.c \
     storage/shard_checkpoint.c \
+    storage/shard_collect.c storage/shard_collect.h \
     storage/shard_cluster.c \
     storage/shard_damage.c storage/shard_damage.h \
     storage/shard_figures.c \

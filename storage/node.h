@@ -93,7 +93,8 @@ struct storage_figures {
     struct metric_histogram group_records, group_bytes, checkpoint_us;
     uint64_t payload_bytes, checkpoint_bytes;
     uint64_t log_written, log_moved, log_collected; /* bytes */
-    uint64_t log_kept, log_kept_live, log_values;   /* bytes, now */
+    uint64_t collections;
+    uint64_t log_kept, log_kept_live, log_values; /* bytes, now */
     uint64_t catchup_sent, catchup_received; /* bytes of snapshots' cells */
     uint64_t epochs, lease_losses;
     uint64_t values_damaged;

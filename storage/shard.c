@@ -11,6 +11,7 @@
  * log; the places queue up in log order, and when the log reports a position
  * synced, each tablet hears of its newest ordinal before it, once.
  */
+#include "storage/shard_collect.h"
 #include "storage/shard_impl.h"
 
 #include "storage/shard_scrub.h"
@@ -147,6 +148,7 @@ static void do_effect(struct shard *s, struct tablet *t, struct effect *x)
         cluster_want_map(s);
         return;
     case FX_INSTALLED:
+        collect_on_state(s, t);
         shard_hook_state(s, t);
         return;
     case FX_CONDEMNED:
@@ -247,6 +249,7 @@ static void on_synced(void *ctx, uint64_t position)
         }
         catchup_begin_writing(t);
     }
+    collect_on_synced(s);
     checkpoint_consider(s);
 }
 
@@ -268,6 +271,9 @@ static void on_full(void *ctx, bool full)
     struct shard *s = ctx;
     s->host.full = full;
     beacon_table_set_full(s->host.beacons, full);
+    if (full) {
+        collect_soon(s); /* that may make room */
+    }
     if (full) {
         checkpoint_soon(s);
     }
@@ -478,6 +484,7 @@ enum status shard_open(const struct storage_node_options *o,
     s->tick.fn = on_tick;
     s->tick.data = s;
     checkpoint_init(s);
+    collect_init(s);
     catchup_init(s);
     s->host = (struct replica_host){
         .self = {store->node, store->id},
@@ -552,6 +559,7 @@ void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx)
     env_timer_stop(s->env, &s->tick);
     checkpoint_stop(s);
     catchup_stop(s);
+    collect_stop(s);
     wal_stop(s->wal, on_log_stopped, s);
 }
 
@@ -578,6 +586,7 @@ void shard_free(struct shard *s)
         free(t);
     }
     wal_close(s->wal);
+    collect_free(s);
     values_free_all(s);
     free(s->tablets);
     free(s->placed);

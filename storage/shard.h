@@ -10,6 +10,7 @@
  *   shard_forward.c     reads that a secondary sends on to the primary (R9)
  *   shard_catchup.c     snapshots, served and fetched (R17)
  *   shard_checkpoint.c  when to checkpoint, what the log may forget
+ *   shard_collect.c     emptying segments that the log keeps for few values
  *   shard_cluster.c     heartbeats, the map, links to the other nodes
  *   shard_damage.c      a running replica that cannot vouch for its data (R16)
  *   shard_scrub.c       looking through memory and files, in the background

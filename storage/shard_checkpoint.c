@@ -17,6 +17,7 @@
  * One that fails, as on a full disk, is tried again after a second: the log
  * grows meanwhile as long as it can, and reads and other tablets go on.
  */
+#include "storage/shard_collect.h"
 #include "storage/shard_impl.h"
 
 #include <stdio.h>
@@ -135,6 +136,7 @@ static void on_written(void *ctx, enum status st, const char *file)
         release(s, t);
     }
     catchup_begin_writing(t);
+    collect_consider(s);
     checkpoint_consider(s);
 }
 
@@ -224,14 +226,21 @@ static bool log_too_long(struct shard *s)
     return size > s->log_limit && size > s->log_allowed;
 }
 
-/* One that is damaged on disk, say (shard_scrub.c); also the same again. */
+/* The last one is damaged on disk, say (shard_scrub.c), or values have moved
+ * (shard_collect.c); also the same again. */
+bool checkpoint_is_due(const struct tablet *t)
+{
+    uint64_t applied = state_applied(replica_state(t->core)).seq;
+    return t->checkpoint_wanted && t->fetch == NULL &&
+           !replica_is_damaged(t->core) && applied > 0 &&
+           applied >= t->checkpoint.seq;
+}
+
 static void begin_wanted(struct shard *s)
 {
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
-        if (t->checkpoint_wanted && may_checkpoint(t) &&
-            state_applied(replica_state(t->core)).seq >= t->checkpoint.seq &&
-            state_applied(replica_state(t->core)).seq > 0) {
+        if (checkpoint_is_due(t) && t->writer == NULL) {
             checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
             return;
         }

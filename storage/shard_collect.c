@@ -22,8 +22,9 @@
  *
  * Writers never wait for it: slices are short, with a pause between them;
  * bytes under way are bounded; and it appends only where others' records may
- * be, too (wal_has_room()). On a full disk the emptiest segment that the rest
- * of the log can take is emptied, out of the reserve, and then the next.
+ * be, too (wal_has_room_to_move()). On a full disk the emptiest segment that
+ * the rest of the log can take is emptied, out of the reserve, and then the
+ * next.
  *
  * A value that does not read as its place says is damaged: if the cell still
  * has that place, its replica is condemned (R16), as by any other read. A
@@ -169,7 +170,7 @@ static void append_ready(struct collector *c)
     struct wal *w = c->shard->wal;
     struct move *m;
     while ((m = TAILQ_FIRST(&c->ready)) != NULL &&
-           wal_has_room(w, m->from.len + WAL_RECORD_OVERHEAD)) {
+           wal_has_room_to_move(w, m->from.len + WAL_RECORD_OVERHEAD)) {
         struct wal_record r = {.kind = WAL_VALUE,
                                .tablet = m->tablet,
                                .payload = slice_make(m->bytes, m->from.len)};
@@ -402,13 +403,14 @@ static void choose_one(struct collector *c)
     size_t best_at = 0;
     for (size_t i = 0; i < wal_kept_count(s->wal); i++) {
         wal_kept_get(s->wal, i, &k);
-        if (k.live < best.live && is_mostly_dead(&k) &&
+        if (k.live < best.live && 4 * k.live < 3 * (k.end - k.begin) &&
             can_be_emptied(s, i, &k)) {
             best = k;
             best_at = i;
         }
     }
-    if (best.live != UINT64_MAX && wal_has_room(s->wal, cost_of(&best))) {
+    if (best.live != UINT64_MAX &&
+        wal_has_room_to_move(s->wal, cost_of(&best))) {
         add_victim(c, best_at, &best);
     }
 }
@@ -468,7 +470,7 @@ static void begin_round(struct collector *c, uint64_t collected)
 static bool checkpoints_wanted(const struct shard *s)
 {
     for (uint32_t i = 0; i < s->tablet_count; i++) {
-        if (s->tablets[i]->checkpoint_wanted) {
+        if (checkpoint_is_due(s->tablets[i])) {
             return true;
         }
     }

@@ -182,6 +182,7 @@ struct shard {
     struct values_list values; /* under way */
     uint64_t values_bytes;     /* that they cost */
     struct value_cache *cache;
+    struct collector *collector;
     struct pinned pinned[SNAPSHOTS_MAX];
     uint64_t last_pin;
 
@@ -332,6 +333,8 @@ void checkpoint_consider(struct shard *s);
 /* The same, soon; also from within a step. */
 void checkpoint_soon(struct shard *s);
 bool checkpoint_running(const struct shard *s);
+/* One of T is wanted and can be had. */
+bool checkpoint_is_due(const struct tablet *t);
 /* Bytes of a checkpoint FILE (without the folder); 0 if it is gone. */
 uint64_t checkpoint_file_bytes(struct shard *s, const char *file);
 

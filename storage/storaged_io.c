@@ -202,6 +202,7 @@ static void refresh_log(struct metrics *m, const struct storage_figures *f)
     count_to(m, M_PAYLOAD, f->payload_bytes);
     count_to(m, M_CHECKPOINT_WRITTEN, f->checkpoint_bytes);
     count_to(m, M_LOG_MOVED, f->log_moved);
+    count_to(m, M_LOG_COLLECTIONS, f->collections);
     count_to(m, M_LOG_COLLECTED, f->log_collected);
     metrics_set(m, M_LOG_KEPT, (int64_t)f->log_kept);
     metrics_set(m, M_LOG_KEPT_LIVE, (int64_t)f->log_kept_live);

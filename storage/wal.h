@@ -121,6 +121,9 @@ enum status wal_room(struct wal *w, size_t bytes) MUST_CHECK;
 /* The same of what another primary sends and has taken already: the reserve
  * is for it. False: it may be there later. */
 bool wal_has_room(struct wal *w, size_t bytes);
+/* The same of WAL_VALUE records that empty a kept segment: there is room for
+ * that which nobody else gets. */
+bool wal_has_room_to_move(struct wal *w, size_t bytes);
 /* Commands are refused for want of space, and nothing more should be sent. */
 bool wal_is_full(const struct wal *w);
 /* The same, and there are segments that some tablet still needs and that

@@ -17,6 +17,11 @@
  * (on_full), so that nothing more is sent to it. While the disk gives segments,
  * but not fast enough, commands are put off (ST_BUSY), and what others send
  * waits in memory.
+ *
+ * While there are kept segments (wal_kept.c) one more spare segment is made
+ * ready, and all this is counted from a whole segment's room on, which is for
+ * what moves live values out of one of them (wal_has_room_to_move()): so a disk
+ * that is full of dead values can be relieved of one segment after the other.
  */
 #include "storage/wal_private.h"
 
@@ -57,9 +62,16 @@ static int64_t left_after(struct wal *w, uint64_t bytes)
     return (int64_t)(rest + (spares - taken) * room);
 }
 
+/* For moving values; nobody else's. */
+static int64_t for_moving(const struct wal *w)
+{
+    return w->kept.count > 0 && w->maker.no_space ? (int64_t)wal_segment_room(w)
+                                                  : 0;
+}
+
 static int64_t reserve(const struct wal *w)
 {
-    return (int64_t)(wal_segment_room(w) / 2);
+    return (int64_t)(wal_segment_room(w) / 2) + for_moving(w);
 }
 
 static void set_full(struct wal *w, bool full)
@@ -87,7 +99,7 @@ void wal_check_full(struct wal *w)
 {
     int64_t least = reserve(w);
     if (w->full) {
-        least = (int64_t)wal_segment_room(w);
+        least = (int64_t)wal_segment_room(w) + for_moving(w);
     }
     set_full(w, w->maker.no_space && left_after(w, 0) < least);
 }
@@ -112,13 +124,27 @@ enum status wal_room(struct wal *w, size_t bytes)
     return ST_NO_SPACE;
 }
 
-bool wal_has_room(struct wal *w, size_t bytes)
+static bool leaves(struct wal *w, size_t bytes, int64_t least)
 {
     if (w->failed || w->stopping || w->queued + bytes > WAL_QUEUE_MAX) {
         return false;
     }
-    return !w->maker.no_space ||
-           left_after(w, bytes) >= (int64_t)(wal_segment_room(w) / 8);
+    return !w->maker.no_space || left_after(w, bytes) >= least;
+}
+
+static int64_t for_own(const struct wal *w)
+{
+    return (int64_t)(wal_segment_room(w) / 8);
+}
+
+bool wal_has_room(struct wal *w, size_t bytes)
+{
+    return leaves(w, bytes, for_own(w) + for_moving(w));
+}
+
+bool wal_has_room_to_move(struct wal *w, size_t bytes)
+{
+    return leaves(w, bytes, for_own(w));
 }
 
 bool wal_is_full(const struct wal *w)
@@ -134,12 +160,11 @@ bool wal_wants_relief(const struct wal *w)
 bool wal_wants_segment(struct wal *w)
 {
     uint64_t spares = w->spare.count;
-    if (spares >= 2) {
+    uint64_t least = WAL_SPARE_MIN + (w->kept.count > 0 ? 1 : 0);
+    if (spares > least) {
         w->more_wanted = false;
     }
-    uint64_t wanted = w->more_wanted || wal_waits(w) ||
-                              wal_tail_room(w) < wal_segment_room(w) / 2
-                          ? WAL_SPARE_MIN + 1
-                          : WAL_SPARE_MIN;
-    return wal_waits(w) || spares < wanted;
+    bool more = w->more_wanted || wal_waits(w) ||
+                wal_tail_room(w) < wal_segment_room(w) / 2;
+    return wal_waits(w) || spares < least + (more ? 1 : 0);
 }
