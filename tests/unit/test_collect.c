@@ -190,6 +190,7 @@ static void begin_seed(uint64_t seed)
 
 static void end(void)
 {
+    sim_host_kill(b.h); /* so that nothing is waited for */
     bench_close();
     world_free(b.w);
 }
