@@ -6,7 +6,8 @@
  * pages bring large values along: each becomes a record of its own in the
  * reader's log (WAL_VALUE), which no replay looks at and the checkpoint has
  * the place of; it is not written before they are on disk. What the log had no
- * room for is asked for again.
+ * room for is asked for again. All fetches together have only so many bytes of
+ * values on their way to the disk: the log's other users wait for its syncs.
  * One fetch runs at a time for a tablet; whatever goes wrong ends it, and the
  * primary, hearing where this replica stands, begins again. Where the disk had
  * no room for the checkpoint, the next fetch rests before it reads anything:
@@ -22,6 +23,11 @@
 #define REST_FIRST_US 1000000 /* after a full disk; twice as long each time */
 #define REST_MOST_US 60000000
 #define AGAIN_US 50000 /* a page that the log had no room for */
+#define PACE_US 5000   /* the next page, while too much is on its way */
+/* Bytes of values that are not on disk yet: no more are asked for; and, where
+ * more come than was thought, taken. */
+#define UNSYNCED_TO_ASK MIB(8)
+#define UNSYNCED_MOST MIB(16)
 
 struct fetch {
     struct shard *shard;
@@ -36,7 +42,10 @@ struct fetch {
     /* The last cell that is loaded: what is asked for comes behind it. */
     bool has_after;
     struct buf after_partition, after_row, after_column;
-    struct env_timer again; /* the log had no room for the last page */
+    struct env_timer again; /* then it asks (again) */
+    bool asked;             /* a page is on its way, ... */
+    uint64_t expected;      /* ... with so many bytes of values, if it is like
+                             * the one before */
     bool complete;          /* the checkpoint is written, or will be */
 };
 
@@ -220,7 +229,9 @@ static bool ask_page(struct fetch *f)
     buf_clear(&s->out);
     /* The request id names tablet and epoch: a late page finds no fetch. */
     wire_put_scan_tablet(&s->out, f->epoch << 16 | f->tablet->id, &m);
-    return links_send(s->bulk, f->from.node, f->from.store, buf_slice(&s->out));
+    f->asked =
+        links_send(s->bulk, f->from.node, f->from.store, buf_slice(&s->out));
+    return f->asked;
 }
 
 /* If not connected, it asks when it is. */
@@ -278,12 +289,36 @@ void catchup_stop(struct shard *s)
     env_timer_stop(s->env, &s->catchup_timer);
 }
 
-static void on_again(struct env_timer *timer)
+static uint64_t unsynced(const struct shard *s)
 {
-    struct fetch *f = timer->data;
-    if (!ask_page(f)) {
+    return wal_end(s->wal) - wal_synced(s->wal);
+}
+
+/* Whether the log is quick enough for another page of F's. */
+static bool may_ask(const struct fetch *f)
+{
+    const struct shard *s = f->shard;
+    uint64_t bytes = unsynced(s);
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        const struct fetch *other = s->tablets[i]->fetch;
+        bytes += other != NULL && other->asked ? other->expected : 0;
+    }
+    return f->expected == 0 || bytes <= UNSYNCED_TO_ASK;
+}
+
+/* Asks for the next page, now or when it may. */
+static void ask(struct fetch *f)
+{
+    if (!may_ask(f)) {
+        env_timer_start(f->shard->env, &f->again, PACE_US);
+    } else if (!ask_page(f)) {
         end_fetch(f, NULL);
     }
+}
+
+static void on_again(struct env_timer *timer)
+{
+    ask(timer->data);
 }
 
 static void remember(struct buf *b, struct slice s)
@@ -351,8 +386,8 @@ static enum status load_cell(struct fetch *f, const struct cell *c)
     size_t len = c->value.len;
     if (len > LIMIT_VALUE_INLINE) {
         enum status st = wal_room(f->shard->wal, len + WAL_RECORD_OVERHEAD);
-        if (st != ST_OK) {
-            return st;
+        if (st != ST_OK || unsynced(f->shard) > UNSYNCED_MOST) {
+            return st == ST_OK ? ST_BUSY : st;
         }
         place = keep_value(f, c);
     }
@@ -361,12 +396,24 @@ static enum status load_cell(struct fetch *f, const struct cell *c)
     return state_load_cell(f->state, c, &place);
 }
 
+static uint64_t large_bytes(const struct msg_tablet_page *page)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < page->cells_count; i++) {
+        size_t len = page->cells[i].value.len;
+        bytes += len > LIMIT_VALUE_INLINE ? len : 0;
+    }
+    return bytes;
+}
+
 /* As far as the log has room; what was loaded is remembered. */
 static enum status load_page(struct fetch *f,
                              const struct msg_tablet_page *page)
 {
     enum status st = ST_OK;
     uint32_t loaded = 0;
+    f->asked = false;
+    f->expected = large_bytes(page);
     while (loaded < page->cells_count && st == ST_OK) {
         st = load_cell(f, &page->cells[loaded]);
         loaded += st == ST_OK;
@@ -442,8 +489,8 @@ static void go_on(struct fetch *f, const struct env_peer *p, enum status loaded,
         refuse_page(f, p);
     } else if (!more) {
         finish_fetch(f);
-    } else if (!ask_page(f)) {
-        end_fetch(f, NULL);
+    } else {
+        ask(f);
     }
 }
 
