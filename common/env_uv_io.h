@@ -59,7 +59,7 @@ void env_uv_get_stats(const struct env *e, struct env_uv_stats *out);
 /* The same, on the loop's thread only. */
 struct env_uv_figures {
     struct metric_histogram
-        sync_us;         /* what each fdatasync that succeeded took */
+        sync_us; /* what each fdatasync that succeeded took */
     /* What the loop did between two looks at its input, to a millisecond: so
      * long everybody else waited. */
     struct metric_histogram turn_us;

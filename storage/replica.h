@@ -43,6 +43,12 @@ struct replica_host {
      * appended here? As wal_room(); for one that SETTLES the reserve is there,
      * too. NULL: always. */
     enum status (*room)(void *ctx, size_t bytes, bool settles);
+    /* Reads the payload of entry NAME of TABLET, whose record starts at
+     * POSITION of the log, into ARENA. Blocks. NULL: only what is in memory is
+     * sent. */
+    enum status (*read)(void *ctx, uint32_t tablet, uint64_t position,
+                        struct name name, struct arena *arena,
+                        struct slice *out);
     bool full; /* this disk is: for reports */
     /* Called before a cut to NAME of a log that ends at LAST, for I5. */
     void (*on_cut)(void *ctx, uint32_t tablet, struct name to,

@@ -26,6 +26,7 @@
 #define PEER_TICK_US 20000      /* how often peers that owe are looked at */
 #define LEASE_TICK_US 250000    /* ... and the leases of those that do not */
 #define PEER_WINDOW MIB(16)     /* bytes sent to a peer ahead of its acks */
+#define LOG_WINDOW MIB(1)       /* ... if they must be read for that */
 #define HELD_MAX 4096           /* commands that wait for R12 (f) */
 #define UNCOMMITTED_MAX MIB(64) /* bytes in the log that wait for acks */
 #define CATCHUP_MAX MIB(64)     /* bytes kept for a learner (R17) */
@@ -83,6 +84,7 @@ struct peer {
     uint64_t ask_before;
     struct name common;  /* found in the dialogue */
     bool joined;         /* its log was brought to ours in this epoch */
+    bool unreadable;     /* the log did not give what it lacks */
     uint64_t next;       /* seq to send next */
     uint64_t acked;      /* acknowledged in this epoch */
     uint64_t flying;     /* bytes sent behind that, about */

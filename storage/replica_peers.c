@@ -5,8 +5,8 @@
  *             one agrees with ours: the common prefix (R13)
  *   CUTTING   what the peer has beyond it is cut there
  *   STREAMING what it lacks is sent, and whatever comes after
- *   SNAPSHOT  a learner lacks more than is kept here: it fetches a snapshot
- *             and comes back with MISMATCH
+ *   SNAPSHOT  a learner lacks more than is kept here, in memory or in the log:
+ *             it fetches a snapshot and comes back with MISMATCH
  *
  * Messages may be lost, late or doubled: a dialogue has a number, and answers
  * to an older one are ignored. On one connection nothing is lost, so a dialogue
@@ -256,8 +256,45 @@ static bool rests(const struct replica_core *r, const struct peer *p)
                                   p->id);
 }
 
+/* Whether what follows SEQ can be sent to P: from memory, or to a learner, for
+ * whom nobody waits, from the log, which has it as long as its name is known
+ * (R17). A member of I holds all that is committed, and the rest is in memory.
+ */
+static bool keeps(const struct replica_core *r, const struct peer *p,
+                  uint64_t seq)
+{
+    bool in_log = p->kind == PEER_LEARNER && !p->unreadable &&
+                  r->host->read != NULL && seq >= r->tail.base.seq;
+    return seq + 1 >= r->tail.payload_from || in_log;
+}
+
+/* False: it cannot be had. */
+static bool payload_of(struct replica_core *r, struct peer *p,
+                       const struct entry *e, struct effects *fx,
+                       struct slice *out)
+{
+    if (e->payload != NULL || e->len == 0) {
+        *out = slice_make(e->payload, e->len);
+        return true;
+    }
+    if (!keeps(r, p, e->name.seq - 1)) {
+        return false;
+    }
+    enum status st = r->host->read(r->host->ctx, r->tablet, e->position,
+                                   e->name, &fx->arena, out);
+    if (st != ST_OK) {
+        log_error(r->host->log, "replica", "entry-unreadable",
+                  "tablet=%" PRIu32 " seq=%" PRIu64 " position=%" PRIu64
+                  " status=%s action=send_snapshot",
+                  r->tablet, e->name.seq, e->position, status_name(st));
+        p->unreadable = true;
+    }
+    return st == ST_OK;
+}
+
+/* PAYLOAD NULL: only for P to match the name. */
 static void send_entry(struct replica_core *r, struct peer *p,
-                       const struct entry *e, bool only_match,
+                       const struct entry *e, const struct slice *payload,
                        struct effects *fx)
 {
     struct name previous = {0, 0};
@@ -268,9 +305,8 @@ static void send_entry(struct replica_core *r, struct peer *p,
         .entry = e->name,
         .previous = previous,
         .committed = r->committed,
-        .only_match = only_match,
-        .payload =
-            only_match ? slice_make(NULL, 0) : slice_make(e->payload, e->len),
+        .only_match = payload == NULL,
+        .payload = payload == NULL ? slice_make(NULL, 0) : *payload,
     };
     p->told = r->committed;
 }
@@ -306,13 +342,16 @@ static void pump(struct replica_core *r, struct peer *p, int64_t now_us,
     if (p->acked + 1 >= p->next && p->next <= last) {
         p->progress_us = now_us; /* nothing was owed until now */
     }
-    while (p->next <= last && p->flying < PEER_WINDOW) {
+    while (p->next <= last &&
+           p->flying <
+               (p->next < r->tail.payload_from ? LOG_WINDOW : PEER_WINDOW)) {
         const struct entry *e = log_entry(r, p->next);
-        if (e == NULL || p->next < r->tail.payload_from) {
+        struct slice payload;
+        if (e == NULL || !payload_of(r, p, e, fx, &payload)) {
             begin_dialogue(r, p, now_us, fx); /* fell behind what is kept */
             return;
         }
-        send_entry(r, p, e, false, fx);
+        send_entry(r, p, e, &payload, fx);
         p->flying += entry_bytes(e);
         p->next++;
     }
@@ -359,8 +398,7 @@ static uint64_t common_in_runs(const struct replica_core *r,
 static void start_streaming(struct replica_core *r, struct peer *p,
                             int64_t now_us, struct effects *fx)
 {
-    bool kept = p->common.seq + 1 >= r->tail.payload_from;
-    if (!kept) {
+    if (!keeps(r, p, p->common.seq)) {
         if (p->kind == PEER_LEARNER) {
             p->phase = PEER_SNAPSHOT;
             p->spoke_us = now_us;
@@ -388,7 +426,7 @@ static void start_streaming(struct replica_core *r, struct peer *p,
     struct entry base = {.name = p->common};
     if (p->common.seq > 0) {
         /* Lets the peer raise its matched place and acknowledge. */
-        send_entry(r, p, e != NULL ? e : &base, true, fx);
+        send_entry(r, p, e != NULL ? e : &base, NULL, fx);
     }
     pump(r, p, now_us, fx);
     lead_advance(r, now_us, fx);
@@ -464,8 +502,8 @@ static void on_tail(struct replica_core *r, struct peer *p,
         start_streaming(r, p, now_us, fx);
         return;
     }
-    bool behind = common + 1 < r->tail.payload_from;
-    if (m->last.seq > common && !(behind && p->kind == PEER_LEARNER)) {
+    bool fetches = p->kind == PEER_LEARNER && !keeps(r, p, common);
+    if (m->last.seq > common && !fetches) {
         p->phase = PEER_CUTTING;
         send_cut(r, p, now_us, fx);
         return;

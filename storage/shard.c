@@ -287,6 +287,27 @@ static enum status room(void *ctx, size_t bytes, bool settles)
     return reserve ? ST_OK : st;
 }
 
+/* R17: mostly from the page cache, where it is since it was written. */
+static enum status read_entry(void *ctx, uint32_t tablet, uint64_t position,
+                              struct name name, struct arena *arena,
+                              struct slice *out)
+{
+    struct shard *s = ctx;
+    struct wal_record record;
+    struct buf b = {0};
+    enum status st = wal_read(s->wal, position, &record, &b);
+    if (st == ST_OK && (record.kind != WAL_ENTRY || record.tablet != tablet ||
+                        !name_equal(record.name, name))) {
+        st = ST_CORRUPT;
+    }
+    if (st == ST_OK) {
+        size_t len = record.payload.len;
+        *out = slice_make(arena_copy(arena, record.payload.data, len), len);
+    }
+    buf_free(&b);
+    return st;
+}
+
 static void on_cut(void *ctx, uint32_t tablet, struct name to,
                    struct name committed)
 {
@@ -496,6 +517,7 @@ enum status shard_open(const struct storage_node_options *o,
         .tail_bytes_max = TAIL_BYTES_DEFAULT,
         .bugs = o->bugs,
         .room = room,
+        .read = read_entry,
         .on_cut = on_cut,
         .ctx = s,
     };

@@ -1,6 +1,7 @@
 /*
  * R12 (d) where answers take their time: a step of the dialogue is repeated
- * under its number, and late answers count. Node 1 is the core.
+ * under its number, and late answers count; and what a learner lacks is read
+ * from the log (R17). Node 1 is the core.
  */
 #include "tests/unit/replica_rig.h"
 
@@ -144,6 +145,124 @@ START_TEST(r12d_a_far_peer_streams_on)
 }
 END_TEST
 
+/* ---- R17: from the log what memory does not keep ---- */
+
+#define LARGE 300000 /* bytes of an entry: four fill the window */
+
+static struct {
+    unsigned count;
+    bool broken;
+} read_back;
+
+static enum status read_record(void *ctx, uint32_t tablet, uint64_t position,
+                               struct name name, struct arena *arena,
+                               struct slice *out)
+{
+    read_back.count++;
+    for (uint32_t i = 0; !read_back.broken && i < g.count; i++) {
+        const struct wal_record *r = &g.records[i];
+        if (r->position == position) {
+            ck_assert_uint_eq(tablet, r->tablet);
+            ck_assert(name_equal(name, r->name));
+            *out =
+                slice_make(arena_copy(arena, r->payload.data, r->payload.len),
+                           r->payload.len);
+            return ST_OK;
+        }
+    }
+    return ST_CORRUPT;
+}
+
+/* Primary of "12" in epoch 1, which has committed 10 entries and keeps none of
+ * them in memory; entry S has the byte S throughout. */
+static void ten_in_the_log(void)
+{
+    static uint8_t bytes[LARGE];
+    g.host.tail_bytes_max = 0;
+    g.host.read = read_record;
+    read_back.count = 0;
+    read_back.broken = false;
+    rig_enter(&g, 1, 1, "12", "3");
+    rig_tail(&g, 2, 1, none, 0);
+    tick_for(600000, MSG_TAIL_ASK);
+    ck_assert(replica_is_open(g.core));
+    for (uint64_t s = 1; s <= 10; s++) {
+        struct event e = {.kind = EVENT_COMMAND};
+        for (size_t i = 0; i < LARGE; i++) {
+            bytes[i] = (uint8_t)s;
+        }
+        e.u.command.payload = slice_make(bytes, LARGE);
+        e.u.command.cookie = &cookie;
+        rig_step(&g, &e);
+        rig_sync(&g);
+        rig_acked(&g, 2, 1, NAME(1, s));
+        ck_assert_uint_eq(rig_report(&g).committed.seq, s);
+    }
+    rig_tick(&g); /* a step begins by trimming */
+}
+
+/* The last step sent the learner entries FIRST .. LAST, as they were. */
+static void expect_entries(uint64_t first, uint64_t last)
+{
+    for (uint32_t i = 0; i < g.fx.count; i++) {
+        const struct effect *x = &g.fx.items[i];
+        const struct msg_prepare *m = &x->msg.u.prepare;
+        if (x->kind != FX_SEND || x->msg.type != MSG_PREPARE ||
+            x->to.node != 3 || m->only_match) {
+            continue;
+        }
+        ck_assert_uint_eq(m->entry.seq, first);
+        ck_assert_uint_eq(m->previous.seq, first - 1);
+        ck_assert_uint_eq(m->payload.len, LARGE);
+        ck_assert_uint_eq(m->payload.data[0], first);
+        ck_assert_uint_eq(m->payload.data[LARGE - 1], first);
+        first++;
+    }
+    ck_assert_uint_eq(first, last + 1);
+}
+
+START_TEST(r17_a_learner_streams_from_the_log)
+{
+    ten_in_the_log();
+    rig_tail(&g, 3, 1, NAME(1, 3), 3);
+    ck_assert_uint_eq(rig_sent(&g, MSG_SNAPSHOT_NEEDED), 0);
+    expect_entries(4, 7); /* a mebibyte at a time is read */
+    ck_assert_uint_eq(read_back.count, 4);
+    rig_acked(&g, 3, 1, NAME(1, 5));
+    expect_entries(8, 9);
+    rig_acked(&g, 3, 1, NAME(1, 9));
+    expect_entries(10, 10);
+    rig_acked(&g, 3, 1, NAME(1, 10));
+    ck_assert_uint_eq(read_back.count, 7);
+}
+END_TEST
+
+START_TEST(r17_a_snapshot_if_the_log_does_not_read)
+{
+    ten_in_the_log();
+    read_back.broken = true;
+    rig_tail(&g, 3, 1, NAME(1, 3), 3);
+    expect_entries(1, 0);
+    ck_assert_uint_eq(read_back.count, 1);
+    ck_assert_uint_eq(rig_sent(&g, MSG_TAIL_ASK), 1);
+    rig_tail(&g, 3, 1, NAME(1, 3), 3);
+    ck_assert_uint_eq(rig_sent(&g, MSG_SNAPSHOT_NEEDED), 1);
+    ck_assert_uint_eq(read_back.count, 1);
+}
+END_TEST
+
+/* A member that lacks what is committed has lost something (R16). */
+START_TEST(r17_no_member_is_filled_from_the_log)
+{
+    ten_in_the_log();
+    rig_enter(&g, 2, 1, "123", "");
+    rig_tail(&g, 3, 2, NAME(1, 3), 3);
+    expect_entries(1, 0);
+    ck_assert_uint_eq(read_back.count, 0);
+    ck_assert_int_eq(rig_effect(&g, FX_CHANGE)->change.kind, CHANGE_REMOVE);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("replica_dialogue");
@@ -155,6 +274,9 @@ int main(void)
     tcase_add_test(c, r12d_a_second_answer_changes_nothing);
     tcase_add_test(c, r12d_the_silent_are_asked_ever_less);
     tcase_add_test(c, r12d_a_far_peer_streams_on);
+    tcase_add_test(c, r17_a_learner_streams_from_the_log);
+    tcase_add_test(c, r17_a_snapshot_if_the_log_does_not_read);
+    tcase_add_test(c, r17_no_member_is_filled_from_the_log);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
