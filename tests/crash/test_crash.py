@@ -5,6 +5,7 @@ Then the same with planted bugs, each of which it must find.
 
 PENN_CRASH_POINTS: how many places are looked at (2000)."""
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import time
 sys.path.insert(0, os.path.dirname(__file__))
 from traced import Traced, is_storage  # noqa: E402
 from penn import expect, run  # noqa: E402
-from store import Writer, program  # noqa: E402
+from store import SLOW, Writer, program  # noqa: E402
 
 POINTS = int(os.environ.get("PENN_CRASH_POINTS", "2000"))
 SEED = os.environ.get("PENN_CRASH_SEED", "1")
@@ -28,6 +29,22 @@ def note(text):
     print(f"  {text}", flush=True)
 
 
+def cut_off(s, w):
+    """The primary appends what nobody else gets, for they die just before it:
+    when it comes back after them its log is cut (R12 d)."""
+    victim = s.busiest()
+    others = [n for n in s.storages() if n != victim]
+    for name in others + [victim]:
+        s.children[name].send_signal(signal.SIGUSR1)
+    for name in others + [victim]:
+        s.children[name].wait(20 * SLOW)
+    for name in others:
+        s.start(name)
+    w.elapse(1)
+    s.start(victim)
+    s.wait_whole()
+
+
 def live(s):
     """A life with all in it: rotation and checkpoints, deaths and recoveries,
     catch-up by log and by snapshot, cuts, a clean stop."""
@@ -40,6 +57,8 @@ def live(s):
             w.progress(20)
             s.start(victim)
             s.wait_whole()
+        for _ in range(2):
+            cut_off(s, w)
         s.die("storage-2")
         w.progress(150)  # beyond what the others keep for it
         s.start("storage-2")

@@ -123,7 +123,7 @@ def audit(s, w):
     s.die_all()
 
 
-def power_losses(s, name, points=300):
+def power_losses(s, name, points=150):
     s.true(name)
     code, text = s.look(name, "--points", str(points))
     expect(code == 0, f"{name}: {text[-3000:]}")
@@ -132,7 +132,8 @@ def power_losses(s, name, points=300):
 def storage_ends():
     with Traced() as s:
         s.start_all()
-        with Writer(s, value_size=1500) as w:
+        # Values in memory: segments are used again soon.
+        with Writer(s, value_size=900) as w:
             for i, (fault, text) in enumerate(ENDS):
                 ends(s, w, f"storage-{1 + i % 2}", fault, text)
             audit(s, w)
