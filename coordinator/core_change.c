@@ -82,7 +82,8 @@ static enum status change_remove(struct core *c, struct tablet *t,
     } else if (!set_has(&t->config.in_sync, subject)) {
         return ST_NOT_FOUND;
     } else if (t->config.in_sync.count <= c->min_insync &&
-               member_state(c, t, subject) != MEMBER_GONE) {
+               member_state(c, t, subject) != MEMBER_GONE &&
+               !core_is_dead_weight(c, t, subject)) {
         t->wanted_out = subject;
         t->wanted_until_us = c->now_us + WANTED_OUT_STALLS * c->times.stall_us;
         t->review = true;

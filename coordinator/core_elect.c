@@ -80,6 +80,14 @@ bool core_reports_role(struct core *c, const struct tablet *t, struct replica r,
            s->report.role == role;
 }
 
+bool core_is_dead_weight(struct core *c, const struct tablet *t,
+                         struct replica r)
+{
+    return member_state_bad(member_state(c, t, r)) &&
+           !replica_equal(r, t->config.primary) &&
+           member_state(c, t, t->config.primary) == MEMBER_RUNNING;
+}
+
 bool member_state_fit(enum member_state s)
 {
     return s == MEMBER_FRESH || s == MEMBER_RUNNING;

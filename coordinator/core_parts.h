@@ -95,6 +95,10 @@ enum member_state member_state(struct core *c, const struct tablet *t,
 /* R said last that it has ROLE in the present epoch. */
 bool core_reports_role(struct core *c, const struct tablet *t, struct replica r,
                        enum replica_role role);
+/* R, of I, cannot vouch for its log and may have lost what would let it follow
+ * (R12 d), and the primary runs and vouches for all of its own. */
+bool core_is_dead_weight(struct core *c, const struct tablet *t,
+                         struct replica r);
 bool member_state_fit(enum member_state s);
 bool member_state_bad(enum member_state s); /* damaged or short */
 

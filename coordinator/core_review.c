@@ -77,6 +77,12 @@ static void drop_bad(struct core *c, struct plan *p)
          i++) {
         set_remove(&p->d.in_sync, p->d.forfeit.at[i]);
     }
+    /* One with which the primary cannot go on would stop the tablet for ever:
+     * rather below min_insync until somebody is filled. */
+    if (p->wish.kind == WISH_REMOVE && !p->elected &&
+        core_is_dead_weight(c, p->t, p->wish.who)) {
+        set_remove(&p->d.in_sync, p->wish.who);
+    }
 }
 
 static bool wanted_out(const struct core *c, const struct plan *p,

@@ -93,6 +93,11 @@ bool storage_node_digest(struct storage_node *n, uint32_t tablet,
     return shard_digest(n->shard, tablet, applied, digest);
 }
 
+const struct state *storage_node_state(struct storage_node *n, uint32_t tablet)
+{
+    return shard_state(n->shard, tablet);
+}
+
 uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
                               uint32_t max)
 {

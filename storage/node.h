@@ -11,6 +11,7 @@
 #include "common/metrics.h"
 
 struct storage_node;
+struct state;
 
 struct storage_node_options {
     struct env *env;        /* the shard's: network and disk */
@@ -68,6 +69,8 @@ bool storage_node_serving(struct storage_node *n, uint32_t tablet);
 /* What TABLET's replica has applied, and its digest (I4). */
 bool storage_node_digest(struct storage_node *n, uint32_t tablet,
                          struct name *applied, struct id128 *digest);
+/* TABLET's state; NULL if it is not here. The caller only looks at it. */
+const struct state *storage_node_state(struct storage_node *n, uint32_t tablet);
 uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
                               uint32_t max);
 bool storage_node_ready(const struct storage_node *n);

@@ -124,6 +124,7 @@ void replica_free(struct replica_core *r)
     arena_free(&r->config_arena);
     arena_free(&r->staged_arena);
     state_free(r->state);
+    state_free(r->voided);
     free(r);
 }
 
@@ -257,6 +258,8 @@ void replica_recovered(struct replica_core *r, bool damaged)
     if (r->committed > last.seq) {
         r->committed = last.seq;
     }
+    state_free(r->voided);
+    r->voided = NULL;
     r->tail.synced_seq = last.seq;
     r->logged_commit = r->committed;
     replica_apply_committed(r, 0, &none);

@@ -18,7 +18,8 @@
  * A state can be wrong in the checkpoints, too, where their checksums are
  * right. So the finding is noted in the log and outlives a restart; and the
  * RESET with which a replica begins from nothing names the newest checkpoint
- * that there was, which is void with all before it.
+ * that there was, which is void with all before it, unless a RESET follows
+ * that speaks of one that was made since.
  *
  *   RESET   name {0, 0}, seq S        from nothing; checkpoints below seq S
  *                                     are void
@@ -41,11 +42,20 @@ enum status damage_replay_reset(struct replica_core *r,
         r->condemned = true;
         return ST_OK;
     }
+    if (r->voided != NULL && to.seq > 0) {
+        /* It was filled from a snapshot since, and that is what was loaded,
+         * which may have ended where the void one did. */
+        state_free(r->state);
+        r->state = r->voided;
+        r->voided = NULL;
+        base = state_applied(r->state);
+    }
     if (to.seq > base.seq) {
         return ST_CORRUPT; /* the checkpoint it speaks of is missing */
     }
-    if (to.seq == 0 && base.seq < record->seq) {
-        state_free(r->state);
+    if (to.seq == 0 && base.seq > 0 && base.seq < record->seq) {
+        assert(r->voided == NULL);
+        r->voided = r->state;
         r->state = state_new();
         base = (struct name){0, 0};
     }

@@ -134,7 +134,9 @@ struct replica_core {
     int64_t log_commit_us; /* 0: nothing to note */
     uint64_t told_commit;  /* following: heard from the primary */
     bool damaged, recovered;
-    bool condemned;    /* replay: a note says so (replica_damage.c) */
+    bool condemned; /* replay: a note says so (replica_damage.c) */
+    /* Replay: the checkpoint's state, after a RESET that may mean it. */
+    struct state *voided;
     struct name loose; /* replay: end of entries that do not reach the base */
 
     struct arena config_arena, staged_arena;

@@ -639,6 +639,12 @@ bool shard_digest(struct shard *s, uint32_t tablet, struct name *applied,
     return true;
 }
 
+const struct state *shard_state(struct shard *s, uint32_t tablet)
+{
+    const struct tablet *t = shard_tablet(s, tablet);
+    return t == NULL ? NULL : replica_state(t->core);
+}
+
 uint32_t shard_reports(struct shard *s, struct tablet_report *out, uint32_t max)
 {
     uint32_t count = 0;

@@ -59,6 +59,7 @@ void shard_verify_values(struct shard *s, uint32_t tablet,
 bool shard_serving(struct shard *s, uint32_t tablet);
 bool shard_digest(struct shard *s, uint32_t tablet, struct name *applied,
                   struct id128 *digest);
+const struct state *shard_state(struct shard *s, uint32_t tablet);
 uint32_t shard_reports(struct shard *s, struct tablet_report *out,
                        uint32_t max);
 bool shard_ready(const struct shard *s);

@@ -39,6 +39,7 @@
 #define SLICE KIB(64) /* of a state, at once: below a millisecond */
 #define HURRY_SLICE KIB(512)
 #define LEAST_US 1000 /* between two pieces */
+#define RANGES 64
 #define CHECKPOINTS 2 /* there are at most so many of a tablet */
 
 enum step { STEP_REST, STEP_WALK, STEP_FILE, STEP_LOG, STEP_SEARCH };
@@ -55,9 +56,12 @@ struct scrub {
     struct checkpoint_verify *file;
     char name[CHECKPOINT_NAME_MAX];
     struct wal_scrub *log;
-    /* SEARCH: for values in this part of the log. */
-    uint64_t bad_from, bad_to;
-    bool hit;
+    /* Damaged parts of the log: SEARCH is for values there. */
+    struct range {
+        uint64_t from, to;
+    } bad[RANGES];
+    uint32_t bad_count;
+    struct range hit; /* TO 0: none */
     struct env_io io, removal;
     bool reading, removing;
     bool stopped; /* freed once nothing is under way */
@@ -304,7 +308,13 @@ static void on_log(struct scrub *u)
     if (u->log == NULL) {
         u->log = wal_scrub_new(u->s->wal);
     }
-    size_t bytes = wal_scrub_ask(u->log, &u->io);
+    size_t bytes = u->bad_count < RANGES ? wal_scrub_ask(u->log, &u->io) : 0;
+    if (bytes == 0 && u->bad_count > 0) {
+        u->step = STEP_SEARCH;
+        u->tablet = 0;
+        rest(u, 0);
+        return;
+    }
     if (bytes == 0) {
         end_pass(u);
         return;
@@ -317,10 +327,7 @@ static void mend_log(struct scrub *u, uint64_t from, uint64_t to)
 {
     struct shard *s = u->s;
     bool needed = to > wal_needed(s->wal);
-    u->bad_from = from;
-    u->bad_to = to;
-    u->step = STEP_SEARCH;
-    u->tablet = 0;
+    u->bad[u->bad_count++] = (struct range){from, to};
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
         uint64_t position;
@@ -339,34 +346,38 @@ static void look_at_place(void *ctx, struct slice key, const struct place *p)
 {
     struct scrub *u = ctx;
     struct tablet *t = shard_tablet(u->s, u->tablet);
-    u->hit = u->hit || (p->tag == VALUE_LOG && p->position < u->bad_to &&
-                        p->position + p->len > u->bad_from &&
-                        state_has_place(replica_state(t->core), key, p));
+    for (uint32_t i = 0; i < u->bad_count && u->hit.to == 0; i++) {
+        if (p->tag == VALUE_LOG && p->position < u->bad[i].to &&
+            p->position + p->len > u->bad[i].from &&
+            state_has_place(replica_state(t->core), key, p)) {
+            u->hit = u->bad[i];
+        }
+    }
 }
 
-/* Who has a value in what was found damaged? */
+/* Who has a value in what was found damaged? Then the pass goes on, or ends. */
 static void on_search(struct scrub *u)
 {
     struct shard *s = u->s;
     struct tablet *t = tablet_from(s, u->tablet);
     if (t == NULL) {
+        u->bad_count = 0;
         u->step = STEP_LOG;
         rest(u, 0);
         return;
     }
     if (u->walk == NULL) {
         u->tablet = t->id;
-        u->hit = false;
+        u->hit = (struct range){0, 0};
         u->walk = state_verify_new_take(state_snapshot(replica_state(t->core)));
     }
-    if (!state_verify_on(u->walk, SLICE, look_at_place, u) || u->hit) {
+    if (!state_verify_on(u->walk, SLICE, look_at_place, u) || u->hit.to != 0) {
         state_verify_free(u->walk);
         u->walk = NULL;
         u->tablet++;
     }
-    if (u->hit) {
-        u->hit = false;
-        found(u, "value", u->bad_from, u->bad_to);
+    if (u->hit.to != 0) {
+        found(u, "value", u->hit.from, u->hit.to);
         shard_condemn(s, t, "a value in the log is damaged");
     }
     rest(u, SLICE);

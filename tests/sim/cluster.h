@@ -43,6 +43,7 @@ struct member {
     uint64_t shown[CLUSTER_TABLETS];
     struct asked asked[CLUSTER_TABLETS];
     bool forgets; /* zero it at the next start */
+    bool rotten;  /* its memory was bent: I4 does not hold of it */
 };
 
 struct cluster_options {

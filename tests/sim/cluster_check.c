@@ -84,6 +84,9 @@ static void check_applied(struct checks *k, struct member *m, uint32_t tablet,
         facts_grow(k);
     }
     struct fact *f = fact_slot(k, tablet, name.seq);
+    if (m->rotten) {
+        return;
+    }
     if (f->tablet == 0) {
         *f = (struct fact){tablet + 1, name, digest, m};
         k->count++;

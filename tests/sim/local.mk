@@ -36,6 +36,7 @@ sim_SOURCES = \
     tests/sim/cluster.c tests/sim/cluster.h \
     tests/sim/cluster_check.c \
     tests/sim/nemesis.c \
+    tests/sim/rot.c tests/sim/rot.h \
     tests/sim/run.c tests/sim/run.h \
     tests/sim/scenario.c tests/sim/scenario.h \
     tests/sim/scenarios.c \

@@ -2,6 +2,8 @@
  * The words of scenarios, one row of a table each.
  */
 #include "tests/sim/scenario.h"
+
+#include "tests/sim/rot.h"
 #include "tests/sim/workload.h"
 
 #include <stdio.h>
@@ -445,6 +447,94 @@ static bool word_rot_log(struct script *s)
     return m != NULL;
 }
 
+static bool word_rot_value(struct script *s)
+{
+    struct member *m = who(s, 0);
+    return m != NULL && (rot_value(m) || failed(s, "nothing to rot:"));
+}
+
+static bool word_rot_digest(struct script *s)
+{
+    struct member *m = who(s, 0);
+    return m != NULL && (rot_digest(m) || failed(s, "nothing to rot:"));
+}
+
+static bool word_rot_files(struct script *s)
+{
+    struct member *m = who(s, 0);
+    if (m != NULL) {
+        rot_files(m);
+    }
+    return m != NULL;
+}
+
+struct finding {
+    struct script *s;
+    struct member *m;
+    uint64_t passes, condemned;
+};
+
+static bool not_condemned(void *ctx)
+{
+    struct finding *f = ctx;
+    struct storage_stats st;
+    rot_found(f->m, &st);
+    return !sim_cluster_failed(f->s->c) && st.condemned < f->condemned;
+}
+
+static bool not_scrubbed(void *ctx)
+{
+    struct finding *f = ctx;
+    struct storage_stats st;
+    rot_found(f->m, &st);
+    return !sim_cluster_failed(f->s->c) && st.scrub_passes < f->passes;
+}
+
+static bool word_await_condemned(struct script *s)
+{
+    struct finding f = {s, who(s, 0), 0, 1};
+    return f.m != NULL &&
+           (world_run_while(s->c->w, not_condemned, &f,
+                            number(s, 1, 20000) * SIM_MS) ||
+            sim_cluster_failed(s->c) || failed(s, "its damage was not found:"));
+}
+
+static bool not_mended(void *ctx)
+{
+    struct finding *f = ctx;
+    struct storage_stats st;
+    rot_found(f->m, &st);
+    return not_condemned(f) || st.damaged > 0;
+}
+
+/* Condemned, and filled by the others: it is as they are. */
+static bool word_await_mended(struct script *s)
+{
+    struct finding f = {s, who(s, 0), 0, 1};
+    if (f.m == NULL || (!world_run_while(s->c->w, not_mended, &f,
+                                         number(s, 1, 60000) * SIM_MS) &&
+                        !sim_cluster_failed(s->c))) {
+        return failed(s, "its damage was not mended:");
+    }
+    f.m->rotten = false;
+    return true;
+}
+
+/* Two passes: what is there now was looked at as a whole. */
+static bool word_await_scrubbed(struct script *s)
+{
+    struct finding f = {.s = s, .m = who(s, 0)};
+    struct storage_stats st;
+    if (f.m == NULL) {
+        return false;
+    }
+    rot_found(f.m, &st);
+    f.passes = st.scrub_passes + 2;
+    return world_run_while(s->c->w, not_scrubbed, &f,
+                           number(s, 1, 60000) * SIM_MS) ||
+           sim_cluster_failed(s->c) || failed(s, "its scrub does not end:");
+}
+
 static bool word_quiet(struct script *s)
 {
     workload_pause(s->c->workload, true);
@@ -708,6 +798,12 @@ static const struct {
     {"restore_disk", 2, word_restore_disk},
     {"rot", 1, word_rot},
     {"rot_log", 1, word_rot_log},
+    {"rot_value", 1, word_rot_value},
+    {"rot_digest", 1, word_rot_digest},
+    {"rot_files", 1, word_rot_files},
+    {"await_condemned", 2, word_await_condemned},
+    {"await_mended", 2, word_await_mended},
+    {"await_scrubbed", 2, word_await_scrubbed},
     {"quiet", 0, word_quiet},
     {"busy", 0, word_busy},
     {"step_wall", 2, word_step_wall},

@@ -23,6 +23,12 @@
  *   save_disk WHO NAME, restore_disk WHO NAME (it must be stopped)
  *   rot WHO                 flips a bit of some file (it must be stopped)
  *   rot_log WHO             flips bits of records in its log (the same)
+ *   rot_value WHO           a bit in memory, of a tablet that it follows
+ *   rot_digest WHO          a bit of a state's running digest in memory
+ *   rot_files WHO           bits of checkpoints and log while it runs
+ *   await_condemned WHO MS  it found a replica of its own damaged
+ *   await_mended WHO MS     the same, and the others have filled it
+ *   await_scrubbed WHO MS   its scrub looked through all that is there now
  *   quiet, busy             the clients begin nothing new; go on
  *   step_wall WHO MS
  *   await_whole MS          fails if it is not whole by then

@@ -188,6 +188,26 @@ const struct scenario scenarios[] = {
      "wait 2000; quiet; wait 300; let S secondary; power_off all; rot_log S;"
      "start coordinator-1; start S; busy; wait 6500; start all;"
      "await_whole 60000; await_writes 2000"},
+    {"memory-rots", "13: in a secondary's state: found and rebuilt", 0, 0, 0,
+     "wait 2000; let S secondary; rot_value S; await_mended S 20000;"
+     "await_whole 40000; await_writes 2000; let P primary; rot_digest P;"
+     "await_mended P 20000; await_whole 40000; await_writes 2000"},
+    {"memory-of-two-rots", "14: in different places, one after the other", 0, 0,
+     0,
+     "wait 2000; let S secondary; let T secondary-2; rot_digest S;"
+     "rot_digest T; await_mended S 30000; await_mended T 30000;"
+     "await_whole 60000; await_writes 2000"},
+    {"memory-of-one-of-two-rots", "R19: of two, whose own state is sound", 2, 2,
+     0,
+     "wait 2000; let P primary; rot_digest P; await_condemned P 20000;"
+     "await_writes 5000"},
+    {"files-rot", "13: while it runs: mended before they are needed", 0, 0, 0,
+     "wait 3000; quiet; wait 500; let S secondary; rot_files S;"
+     "await_scrubbed S 60000; await_whole 40000; busy; wait 500; let P primary;"
+     "kill P 2000; await_moved P 3000; await_whole 60000; quiet; wait 500;"
+     "let Q primary; rot_files Q; await_scrubbed Q 60000; await_whole 40000;"
+     "busy; await_writes 2000; power_off all; start all; await_whole 60000;"
+     "await_writes 2000"},
     {"dark-while-syncing", "19: power goes while all wait for slow disks", 0, 0,
      0,
      "slow_disk storage-1 150; slow_disk storage-2 150; slow_disk storage-3 "

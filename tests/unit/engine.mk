@@ -99,3 +99,7 @@ unit_replica_compare_SOURCES = tests/unit/test_replica_compare.c \
     tests/unit/replica_rig.c tests/unit/replica_rig.h
 unit_replica_compare_LDADD = $(ENGINE_UNIT)
 TESTS += unit_replica_compare
+check_PROGRAMS += unit_scrub
+unit_scrub_SOURCES = tests/unit/test_scrub.c
+unit_scrub_LDADD = $(ENGINE_UNIT)
+TESTS += unit_scrub

@@ -691,6 +691,36 @@ START_TEST(r16_two_damaged_are_rebuilt_in_turn)
 }
 END_TEST
 
+/* It lost what would let it follow: rather one member for a while than a
+ * tablet that never writes again. */
+START_TEST(r16_dead_weight_leaves_below_min_insync)
+{
+    one_tablet();
+    rig_die(&r, 1);
+    ASSERT_IN_SYNC(1, "1,3");
+    rig_follow(&r);
+    rig_report(&r, 2, 1)->flags |= REPORT_DAMAGED;
+    rig_run(&r, RIG_S);
+    ASSERT_IN_SYNC(1, "1,3"); /* as long as the primary can go on with it */
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_REMOVE, rig_replica(&r, 2)),
+                     ST_OK);
+    ASSERT_IN_SYNC(1, "1");
+    ASSERT_ELIGIBLE(1, "");
+    ASSERT_PRIMARY(1, 1);
+    rig_follow(&r);
+    rig_report(&r, 2, 1)->flags &= (uint8_t)~REPORT_DAMAGED;
+    rig_run(&r, RIG_S);
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_ADD, rig_replica(&r, 2)),
+                     ST_OK);
+    ASSERT_IN_SYNC(1, "1,3");
+    /* Whoever is whole is not given up so easily. */
+    rig_follow(&r);
+    ck_assert_int_eq(rig_change(&r, 0, 1, CHANGE_REMOVE, rig_replica(&r, 2)),
+                     ST_DEGRADED);
+    ASSERT_IN_SYNC(1, "1,3");
+}
+END_TEST
+
 /* It begins anew only when it enters an epoch, so it gets one, one time. */
 START_TEST(r16_a_damaged_learner_gets_an_epoch)
 {
@@ -768,6 +798,7 @@ static void add_second(Suite *s)
     tcase_add_test(t, r16_damaged_leaves_if_enough_others_are_whole);
     tcase_add_test(t, r16_damaged_primary_is_replaced);
     tcase_add_test(t, r16_two_damaged_are_rebuilt_in_turn);
+    tcase_add_test(t, r16_dead_weight_leaves_below_min_insync);
     tcase_add_test(t, r16_a_damaged_learner_gets_an_epoch);
     suite_add_tcase(s, t);
 }

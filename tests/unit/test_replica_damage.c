@@ -154,6 +154,18 @@ START_TEST(r16_checkpoints_before_the_rebuilding_are_void)
     ck_assert(!is_damaged());
     ck_assert_uint_eq(rig_report(&g).last.seq, 0);
     ck_assert_uint_eq(state_applied(replica_state(g.core)).seq, 0);
+    /* Nor is one that a snapshot brought since, where the void one ended. */
+    rig_enter(&g, 3, 2, "23", "1");
+    struct wire_msg m = {.type = MSG_SNAPSHOT_NEEDED};
+    m.u.snapshot_needed = (struct msg_snapshot_needed){7, 3};
+    rig_message(&g, 2, &m);
+    rig_snapshot(&g, 3, NAME(1, 4));
+    rig_sync(&g);
+    rig_restart(&g, NAME(1, 4));
+    ck_assert_int_eq(g.replayed, ST_OK);
+    ck_assert(!is_damaged());
+    ck_assert_uint_eq(rig_report(&g).last.seq, 4);
+    ck_assert_uint_eq(state_applied(replica_state(g.core)).seq, 4);
     /* One that was made after it is not. */
     rig_restart(&g, NAME(1, 5));
     ck_assert_int_eq(g.replayed, ST_OK);
