@@ -11,5 +11,5 @@ EXTRA_DIST += tests/run.py tests/tidy/tidy.py .clang-tidy .ci/run \
     tests/cluster/test_bad_input.py tests/cluster/test_balancer.py \
     tests/cluster/test_failover.py tests/cluster/test_faults.py \
     tests/cluster/test_observe.py tests/cluster/test_pennctl.py \
-    tests/cluster/test_values.py \
+    tests/cluster/test_collect.py tests/cluster/test_values.py \
     tests/e2e/ledger.py tests/e2e/test_ledger.py

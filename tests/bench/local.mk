@@ -30,6 +30,12 @@ EXTRA_DIST += tests/bench/flat tests/bench/kv-compare tests/bench/report.py \
     tests/bench/stores.py tests/cluster/test_bench.py \
     doc/kv-compare.md doc/kv-compare.svg
 
+# What disks write for values that are overwritten at random.
+bench-amplify: bench-programs
+	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/amplify $(BENCH)
+PHONY_TARGETS += bench-amplify
+EXTRA_DIST += tests/bench/amplify
+
 # What the tree and checkpoints cost: `make bench-tree`.
 EXTRA_PROGRAMS += bench_tree bench_checkpoint
 bench_tree_SOURCES = tests/bench/tree_bench.c
