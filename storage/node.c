@@ -104,6 +104,27 @@ uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
     return shard_reports(n->shard, out, max);
 }
 
+static void on_bad_value(void *ctx, const struct place *p, enum status why)
+{
+    (void)ctx; /* it is counted */
+    (void)p;
+    (void)why;
+}
+
+uint64_t storage_node_bad_values(struct storage_node *n)
+{
+    struct tablet_report *r = xcalloc(LIMIT_TABLETS, sizeof(*r));
+    uint32_t count = shard_reports(n->shard, r, LIMIT_TABLETS);
+    uint64_t bad = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct shard_values_found found;
+        shard_verify_values(n->shard, r[i].tablet, on_bad_value, NULL, &found);
+        bad += found.damaged;
+    }
+    free(r);
+    return bad;
+}
+
 bool storage_node_ready(const struct storage_node *n)
 {
     return shard_ready(n->shard);

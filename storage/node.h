@@ -73,6 +73,9 @@ bool storage_node_digest(struct storage_node *n, uint32_t tablet,
 const struct state *storage_node_state(struct storage_node *n, uint32_t tablet);
 uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
                               uint32_t max);
+/* Reads all values here that are not in memory; returns how many are not what
+ * their places say. Blocks: for checkers. */
+uint64_t storage_node_bad_values(struct storage_node *n);
 bool storage_node_ready(const struct storage_node *n);
 /* The node as JSON for /status, appended to OUT. */
 void storage_node_status(struct storage_node *n, struct buf *out);

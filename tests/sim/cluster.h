@@ -124,6 +124,8 @@ void checks_cut(struct checks *k, struct member *m, uint32_t tablet,
                 struct name to, struct name committed);
 /* At rest: all members of each tablet have applied the same (I4). */
 bool checks_equal(struct checks *k, struct buf *why);
+/* At rest: all values on disks that nobody damaged are what they were. */
+bool checks_values(struct checks *k, struct buf *why);
 uint64_t checks_applied(const struct checks *k); /* entries, for figures */
 
 #endif

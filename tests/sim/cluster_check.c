@@ -311,6 +311,24 @@ void checks_cut(struct checks *k, struct member *m, uint32_t tablet,
     }
 }
 
+bool checks_values(struct checks *k, struct buf *why)
+{
+    for (unsigned i = 0; i < k->c->member_count; i++) {
+        struct member *m = &k->c->members[i];
+        if (m->kind != MEMBER_STORAGE || member_object(m) == NULL ||
+            sim_disk_was_damaged(m->host)) {
+            continue;
+        }
+        uint64_t bad = storage_node_bad_values(member_object(m));
+        if (bad > 0) {
+            buf_printf(why, "%s: %" PRIu64 " values are not what they were\n",
+                       m->name, bad);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool checks_equal(struct checks *k, struct buf *why)
 {
     const struct msg_map *map = sim_cluster_map(k->c);

@@ -107,6 +107,9 @@ static void audit(struct cluster *c, const char *when)
         sim_cluster_fail(c, "%s: replicas are not equal: %s", when,
                          buf_cstr(&why));
     }
+    if (!sim_cluster_failed(c) && !checks_values(c->checks, &why)) {
+        sim_cluster_fail(c, "%s: %s", when, buf_cstr(&why));
+    }
     if (!sim_cluster_failed(c) && !workload_check(c->workload, &why)) {
         sim_cluster_fail(c, "%s: %s", when, buf_cstr(&why));
         buf_put_slice(&c->failure, buf_slice(&why));

@@ -584,6 +584,7 @@ bool sim_disk_overwrite(struct sim_host *h, const char *name, uint64_t offset,
         return false;
     }
     inode_to_medium(e->ino, offset, bytes.data, bytes.len);
+    h->disk->damaged = true;
     return true;
 }
 
@@ -598,6 +599,7 @@ bool sim_disk_flip_bit(struct sim_host *h, const char *name, uint64_t offset,
     from_medium(e->ino, offset, &byte, 1);
     byte = (uint8_t)(byte ^ (1u << (bit % 8)));
     inode_to_medium(e->ino, offset, &byte, 1);
+    h->disk->damaged = true;
     return true;
 }
 
@@ -609,7 +611,13 @@ bool sim_disk_truncate(struct sim_host *h, const char *name, uint64_t size)
     }
     drop_writes(e->ino);
     e->ino->size = e->ino->medium_size = size;
+    h->disk->damaged = true;
     return true;
+}
+
+bool sim_disk_was_damaged(const struct sim_host *h)
+{
+    return h->disk->damaged;
 }
 
 void sim_disk_each(struct sim_host *h,

@@ -59,7 +59,7 @@ struct sim_disk {
     int64_t slow_us, slow_fetch_us;
     uint32_t fail_sync_in, fail_write_in, fail_fetch_in;
     uint64_t limit;
-    bool hung;
+    bool hung, damaged;
     struct sim_op *held; /* due, but the disk hangs */
 };
 
