@@ -630,8 +630,11 @@ uint64_t replica_checkpointed(struct replica_core *r, struct name name,
 {
     uint64_t position = UINT64_MAX;
     uint64_t applied = state_applied(r->state).seq;
-    log_forget_names(r, name.seq < applied ? name.seq : applied);
-    const struct entry *e = log_entry(r, name.seq + 1);
+    /* The checkpoint may be of a snapshot that was not installed, and beyond
+     * this state: what will be applied yet finds its values in the log. */
+    uint64_t has = name.seq < applied ? name.seq : applied;
+    log_forget_names(r, has);
+    const struct entry *e = log_entry(r, has + 1);
     if (e != NULL) {
         position = e->position;
     }

@@ -201,6 +201,10 @@ const struct tablet_config *replica_config(const struct replica_core *r);
 enum replica_role replica_role_of(const struct replica_core *r);
 bool replica_is_open(const struct replica_core *r);
 /* It cannot vouch for its log, or for its state (R16). */
+/* Recovery found that COUNT values of the state are nowhere (an older
+ * checkpoint than the newest may name what was moved since): condemned, unless
+ * it is all there is of its tablet. */
+void replica_lost_values(struct replica_core *r, int64_t count);
 bool replica_is_damaged(const struct replica_core *r);
 void replica_report(const struct replica_core *r, struct tablet_report *out);
 /* How many commands wait for the opening, how many entries for the commit;

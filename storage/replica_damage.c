@@ -26,13 +26,34 @@
  *           name {0, NOTE}            condemned; a later RESET ends that. To
  *                                     older versions it is a RESET whose
  *                                     checkpoint is missing: damage as well
- *           another name              to the checkpoint of that name
+ *           another name              to the checkpoint of that name, which
+ *                                     is void no more
  */
 #include "storage/replica_impl.h"
 
 #define NOTE UINT64_MAX
 
 /* ---- replay ---- */
+
+static bool is_all_there_is(const struct replica_core *r)
+{
+    const struct tablet_config *c =
+        r->phase == PHASE_ENTERING ? &r->staged : &r->config;
+    return c->in_sync_count == 1 && c->eligible_count == 0 &&
+           replica_equal(c->in_sync[0], r->host->self);
+}
+
+/* A snapshot installed since may end with the very seq of what was void, or
+ * below it: its file took the place of that one, or was left as the newest,
+ * before the RESET to it was written. */
+static bool is_installed(const struct replica_core *r, struct name to)
+{
+    if (r->voided == NULL || to.seq == 0) {
+        return false;
+    }
+    struct name have = state_applied(r->voided);
+    return have.seq > to.seq || name_equal(have, to);
+}
 
 enum status damage_replay_reset(struct replica_core *r,
                                 const struct wal_record *record)
@@ -42,9 +63,7 @@ enum status damage_replay_reset(struct replica_core *r,
         r->condemned = true;
         return ST_OK;
     }
-    if (r->voided != NULL && to.seq > 0) {
-        /* It was filled from a snapshot since, and that is what was loaded,
-         * which may have ended where the void one did. */
+    if (is_installed(r, to)) {
         state_free(r->state);
         r->state = r->voided;
         r->voided = NULL;
@@ -71,6 +90,15 @@ bool replica_resets(const struct wal_record *record)
     return record->kind == WAL_RESET && record->name.seq != NOTE;
 }
 
+void replica_lost_values(struct replica_core *r, int64_t count)
+{
+    bool stays = is_all_there_is(r);
+    log_error(r->host->log, "replica", "values-lost",
+              "tablet=%" PRIu32 " count=%" PRId64 " outcome=%s", r->tablet,
+              count, stays ? "stays-being-the-only-one" : "to-be-rebuilt");
+    r->damaged = r->damaged || !stays;
+}
+
 /* ---- running ---- */
 
 static struct effect *append_reset(struct replica_core *r, struct name to,
@@ -81,14 +109,6 @@ static struct effect *append_reset(struct replica_core *r, struct name to,
     x->record =
         (struct wal_record){.kind = WAL_RESET, .tablet = r->tablet, .name = to};
     return x;
-}
-
-static bool is_all_there_is(const struct replica_core *r)
-{
-    const struct tablet_config *c =
-        r->phase == PHASE_ENTERING ? &r->staged : &r->config;
-    return c->in_sync_count == 1 && c->eligible_count == 0 &&
-           replica_equal(c->in_sync[0], r->host->self);
 }
 
 static void give_up_part(struct replica_core *r, struct effects *fx)

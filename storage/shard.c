@@ -49,9 +49,10 @@ struct tablet *shard_tablet(const struct shard *s, uint32_t id)
 void shard_on_place(void *ctx, const struct place *p, int delta)
 {
     struct tablet *t = ctx;
-    if (t->shard->wal != NULL && p->tag == VALUE_LOG) {
-        wal_value_live(t->shard->wal, t->id, p->position,
-                       delta * (int64_t)p->len);
+    if (t->shard->wal != NULL && p->tag == VALUE_LOG &&
+        !wal_value_live(t->shard->wal, t->id, p->position,
+                        delta * (int64_t)p->len)) {
+        t->missing += delta;
     }
 }
 
@@ -102,6 +103,14 @@ static void push_placed(struct shard *s, struct placed p)
     s->placed_count++;
 }
 
+static void note_reset(struct tablet *t, const struct wal_record *r)
+{
+    if (replica_resets(r)) {
+        t->void_seq = r->name.seq == 0 ? r->seq : 0;
+        t->void_position = r->position;
+    }
+}
+
 static void do_append(struct shard *s, struct tablet *t, struct effect *x)
 {
     if (replica_resets(&x->record) && x->record.name.seq == 0) {
@@ -112,6 +121,7 @@ static void do_append(struct shard *s, struct tablet *t, struct effect *x)
         x->record.seq = newest + 1;
     }
     uint64_t end = wal_append(s->wal, &x->record);
+    note_reset(t, &x->record);
     replica_placed(t->core, x->ordinal, x->record.position);
     push_placed(s, (struct placed){end, x->ordinal, t});
 }
@@ -347,6 +357,10 @@ static enum status on_replay(void *ctx, const struct wal_record *record)
         bool void_now = replica_resets(record) && record->seq > t->known;
         t->known = void_now ? 0 : t->known;
         t->proven = record->end;
+        note_reset(t, record);
+    }
+    if (state_applied(replica_state(t->core)).seq >= t->void_seq) {
+        t->void_seq = 0; /* a checkpoint was made since */
     }
     return ST_OK;
 }
@@ -488,6 +502,10 @@ static enum status open_log(struct shard *s, struct err *err)
                           t->condemned || less || damage_touches(t, &report));
         t->checkpoint_wanted = needs_damaged(s, t, &report);
         shard_hook_state(s, t);
+        t->writing_clock = wal_value_clock(s->wal);
+        if (t->missing > 0 && !replica_is_damaged(t->core)) {
+            replica_lost_values(t->core, t->missing);
+        }
     }
     return ST_OK;
 }

@@ -193,6 +193,20 @@ static void free_fetch(struct fetch *f)
     free(f);
 }
 
+/* What F put into the log is named by no file, unless its checkpoint was
+ * begun: else each attempt would take as much of the disk as the tablet, for
+ * a learner makes no checkpoints that could give it back. */
+static void discard(struct fetch *f)
+{
+    struct shard *s = f->shard;
+    const struct tablet *t = f->tablet;
+    free_fetch(f);
+    if (!s->fatal) {
+        wal_value_unnamed(s->wal, t->id, t->writing_clock);
+        wal_kept_release(s->wal, values_oldest(s));
+    }
+}
+
 /* Ends F; the replica takes STATE, or NULL for a failure. */
 static void end_fetch(struct fetch *f, struct state *state)
 {
@@ -205,7 +219,7 @@ static void end_fetch(struct fetch *f, struct state *state)
     if (state == f->state) {
         f->state = NULL;
     }
-    free_fetch(f);
+    discard(f);
     if (s->fatal) {
         state_free(state);
         return;
@@ -547,7 +561,7 @@ void catchup_abort(struct tablet *t)
 {
     if (t->fetch != NULL) {
         t->installing = false; /* its file, if one is written, stays */
-        free_fetch(t->fetch);
+        discard(t->fetch);
     }
 }
 

@@ -29,6 +29,9 @@ static void release(struct shard *s, struct tablet *t)
 {
     uint64_t position =
         replica_checkpointed(t->core, t->checkpoint, t->checkpoint_epoch);
+    if (t->void_seq != 0 && t->void_position < position) {
+        position = t->void_position; /* what it has begun anew without */
+    }
     wal_release(s->wal, t->id, position);
 }
 
@@ -124,6 +127,7 @@ static void on_written(void *ctx, enum status st, const char *file)
         catchup_unpin_idle(s);
         wal_kept_release(s->wal, values_oldest(s));
         t->checkpoint = t->writing;
+        t->void_seq = t->writing.seq >= t->void_seq ? 0 : t->void_seq;
         t->checkpoint_epoch = t->writing_epoch;
     }
     if (s->stopping) {
@@ -171,13 +175,20 @@ static bool may_checkpoint(const struct tablet *t)
            !replica_is_damaged(t->core);
 }
 
+/* It would be what a restart takes. */
+static bool is_newest(const struct tablet *t)
+{
+    uint64_t applied = state_applied(replica_state(t->core)).seq;
+    return applied >= t->checkpoint.seq && applied >= t->void_seq;
+}
+
 /* Never below the newest there is, which a rebuilt replica or an abandoned
  * snapshot may have left: a restart takes the highest one, and would not find
  * the epoch that only the lower one knows (R3). */
 static bool worth_it(const struct tablet *t)
 {
     struct name applied = state_applied(replica_state(t->core));
-    return may_checkpoint(t) && applied.seq >= t->checkpoint.seq &&
+    return may_checkpoint(t) && is_newest(t) &&
            (applied.seq > t->checkpoint.seq ||
             replica_config(t->core)->epoch > t->checkpoint_epoch);
 }
@@ -230,10 +241,9 @@ static bool log_too_long(struct shard *s)
  * (shard_collect.c); also the same again. */
 bool checkpoint_is_due(const struct tablet *t)
 {
-    uint64_t applied = state_applied(replica_state(t->core)).seq;
     return t->checkpoint_wanted && t->fetch == NULL &&
-           !replica_is_damaged(t->core) && applied > 0 &&
-           applied >= t->checkpoint.seq;
+           !replica_is_damaged(t->core) && is_newest(t) &&
+           state_applied(replica_state(t->core)).seq > 0;
 }
 
 static void begin_wanted(struct shard *s)

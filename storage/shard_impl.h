@@ -43,6 +43,11 @@ struct tablet {
     uint64_t known;  /* recovery: a damaged checkpoint ended with this seq */
     uint64_t proven; /* recovery: up to this position nothing is missing */
     bool seen;       /* recovery: has a checkpoint or a record */
+    /* Begun from nothing by the RESET at this position; checkpoints below this
+     * seq are void because of it, and it is needed as long as one may be
+     * there. 0: not, or a snapshot was installed since. */
+    uint64_t void_seq, void_position;
+    int64_t missing; /* its places that no segment of the log has */
     bool leased;     /* it could read when last asked, as primary in ... */
     uint64_t leased_epoch;
 };

@@ -170,9 +170,9 @@ enum status wal_value_read_now(struct wal *w, uint64_t position, uint32_t len,
 /* ---- values that places name (wal_kept.c) ---- */
 
 /* DELTA bytes of TABLET at POSITION became live, or (below 0) dead. A segment
- * with live values is not reused. Of a position that no segment has it does
- * nothing. */
-void wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
+ * with live values is not reused. False of a position that no segment has;
+ * then it does nothing. */
+bool wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
                     int64_t delta);
 /* Grows with each change of what is live. What knows of the tablet's places
  * as they are now (a snapshot, a lookup) was begun at this time. */
@@ -180,6 +180,9 @@ uint64_t wal_value_clock(const struct wal *w);
 /* TABLET's newest durable checkpoint is of a snapshot taken at CLOCK: no older
  * one will be begun with. */
 void wal_value_checkpointed(struct wal *w, uint32_t tablet, uint64_t clock);
+/* The last snapshot of TABLET that a checkpoint was begun with was taken at
+ * CLOCK: no file names what came later and is dead. */
+void wal_value_unnamed(struct wal *w, uint32_t tablet, uint64_t clock);
 /* All values of TABLET are dead: another state has taken its state's place. */
 void wal_value_drop(struct wal *w, uint32_t tablet);
 /* TABLET is gone, and so are its checkpoints. */

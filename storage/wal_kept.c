@@ -12,7 +12,10 @@
  *   (a) the tablet's newest durable checkpoint is of a snapshot that was taken
  *       after the row's bytes became 0, so that none which recovery may begin
  *       with names a place there (wal_value_checkpointed()), or the tablet is
- *       gone (wal_value_forget()).
+ *       gone (wal_value_forget()), or
+ *       no checkpoint was begun since the row's first value came, and none is
+ *       left (wal_value_unnamed()): as of a snapshot that was not fetched to
+ *       its end.
  * A kept segment without rows becomes spare when
  *   (b) no snapshot in memory is older than the last change of its rows
  *       (wal_kept_release()), and
@@ -80,7 +83,8 @@ static struct wal_row *row_find(const struct wal_segment *s, uint32_t tablet)
     return there ? &s->rows[at] : NULL;
 }
 
-static struct wal_row *row_make(struct wal_segment *s, uint32_t tablet)
+static struct wal_row *row_make(struct wal_segment *s, uint32_t tablet,
+                                uint64_t now)
 {
     size_t at = row_place(s, tablet);
     if (at == s->row_count || s->rows[at].tablet != tablet) {
@@ -90,7 +94,7 @@ static struct wal_row *row_make(struct wal_segment *s, uint32_t tablet)
         }
         memmove(&s->rows[at + 1], &s->rows[at],
                 (s->row_count - at) * sizeof(*s->rows));
-        s->rows[at] = (struct wal_row){.tablet = tablet};
+        s->rows[at] = (struct wal_row){.tablet = tablet, .born = now};
         s->row_count++;
     }
     return &s->rows[at];
@@ -105,22 +109,22 @@ static void row_erase(struct wal_segment *s, size_t at)
 
 /* ---- accounts ---- */
 
-void wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
+bool wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
                     int64_t delta)
 {
     struct wal_segment *s = wal_segment_at(w, position);
     if (s == NULL) {
         w->stats.nowhere++;
-        return;
+        return false;
     }
-    struct wal_row *r = row_make(s, tablet);
-    uint64_t bytes = (uint64_t)(delta < 0 ? -delta : delta);
     s->changed = ++w->value_clock;
+    struct wal_row *r = row_make(s, tablet, s->changed);
+    uint64_t bytes = (uint64_t)(delta < 0 ? -delta : delta);
     if (delta >= 0) {
         r->live += bytes;
         s->live += bytes;
         w->stats.live += bytes;
-        return;
+        return true;
     }
     if (r->live < bytes) {
         w->stats.nowhere++; /* its birth fell into a lost end of the log */
@@ -130,6 +134,7 @@ void wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
     s->live -= bytes;
     w->stats.live -= bytes;
     r->dead_at = w->value_clock;
+    return true;
 }
 
 uint64_t wal_value_clock(const struct wal *w)
@@ -167,6 +172,20 @@ void wal_value_checkpointed(struct wal *w, uint32_t tablet, uint64_t clock)
 {
     assert(clock <= w->value_clock);
     each_row(w, tablet, clock, on_checkpointed);
+}
+
+static void on_unnamed(struct wal *w, struct wal_segment *s, size_t at,
+                       uint64_t clock)
+{
+    (void)w;
+    if (s->rows[at].live == 0 && s->rows[at].born > clock) {
+        row_erase(s, at);
+    }
+}
+
+void wal_value_unnamed(struct wal *w, uint32_t tablet, uint64_t clock)
+{
+    each_row(w, tablet, clock, on_unnamed);
 }
 
 static void on_dropped(struct wal *w, struct wal_segment *s, size_t at,

@@ -24,6 +24,7 @@ struct wal_row {
     uint32_t tablet;
     uint64_t live;    /* bytes */
     uint64_t dead_at; /* when they became 0 */
+    uint64_t born;    /* when there was the first */
 };
 
 struct wal_segment {

@@ -2,6 +2,7 @@
  * When a shard's log lets go of what (R16): one shard on a simulated disk, its
  * replicas secondaries of a primary that is played by hand.
  */
+#include "storage/key.h"
 #include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
 #include "tests/sim/sim_env.h"
@@ -126,26 +127,60 @@ static void tell(struct tablet *t, struct wire_msg *m)
     shard_step(b.s, t, &e);
 }
 
+static void prepare_one(struct tablet *t, struct slice payload)
+{
+    struct wire_msg m = {.type = MSG_PREPARE};
+    struct tablet_report r;
+    replica_report(t->core, &r);
+    m.u.prepare = (struct msg_prepare){
+        .tablet = t->id,
+        .epoch = b.epoch,
+        .entry = {b.epoch, r.last.seq + 1},
+        .previous = r.last,
+        .committed = r.last.seq,
+        .payload = payload,
+    };
+    tell(t, &m);
+    world_run_for(b.w, 30 * SIM_MS);
+}
+
 /* COUNT entries of 4 KiB, which apply to nothing; all but the last are
  * committed. */
 static void prepare(struct tablet *t, unsigned count)
 {
     static uint8_t junk[KIB(4)];
-    struct wire_msg m = {.type = MSG_PREPARE};
     for (unsigned i = 0; i < count; i++) {
-        struct tablet_report r;
-        replica_report(t->core, &r);
-        m.u.prepare = (struct msg_prepare){
-            .tablet = t->id,
-            .epoch = b.epoch,
-            .entry = {b.epoch, r.last.seq + 1},
-            .previous = r.last,
-            .committed = r.last.seq,
-            .payload = slice_make(junk, sizeof(junk)),
-        };
-        tell(t, &m);
-        world_run_for(b.w, 30 * SIM_MS);
+        prepare_one(t, slice_make(junk, sizeof(junk)));
     }
+}
+
+static void prepare_command(struct tablet *t, struct command *c)
+{
+    struct buf payload = {0};
+    c->client = (struct id128){{5}};
+    wire_encode_command(&payload, c);
+    prepare_one(t, buf_slice(&payload));
+    buf_free(&payload);
+}
+
+/* An entry that puts a value which stays in the log; it is the second of T. */
+static void prepare_put(struct tablet *t)
+{
+    static uint8_t value[KIB(3)];
+    struct command introduce = {.kind = COMMAND_INTRODUCE};
+    struct mutation m = {.kind = MUTATION_PUT,
+                         .row = slice_of("r"),
+                         .column = slice_of("c"),
+                         .value = slice_make(value, sizeof(value))};
+    struct command put = {.kind = COMMAND_BATCH,
+                          .session = 1,
+                          .number = 1,
+                          .oldest_open = 1,
+                          .partition = slice_of("p"),
+                          .mutations = &m,
+                          .mutations_count = 1};
+    prepare_command(t, &introduce);
+    prepare_command(t, &put);
 }
 
 static void commit(struct tablet *t)
@@ -259,10 +294,11 @@ static void need_snapshot(struct tablet *t)
     tell(t, &m);
 }
 
-/* The only page of a snapshot of much. */
-static void give_page(struct tablet *t)
+/* A page of a snapshot of much that ends with SEQ, with values of LEN. */
+static void give_part(struct tablet *t, uint64_t seq, uint32_t count,
+                      size_t len, bool more)
 {
-    static uint8_t value[KIB(1)];
+    static uint8_t value[KIB(2)];
     struct cell cells[600];
     char rows[600][16];
     struct state *empty = state_new();
@@ -272,22 +308,29 @@ static void give_page(struct tablet *t)
                          .request = b.epoch << 16 | t->id};
     struct buf clients = {0};
     state_snapshot_clients(none, &clients);
-    for (int i = 0; i < 600; i++) {
-        snprintf(rows[i], sizeof(rows[i]), "%04d", i);
+    for (uint32_t i = 0; i < count; i++) {
+        snprintf(rows[i], sizeof(rows[i]), "%04" PRIu32, i);
         cells[i] = (struct cell){.partition = slice_of("p"),
                                  .row = slice_of(rows[i]),
-                                 .value = slice_make(value, sizeof(value))};
+                                 .value = slice_make(value, len)};
     }
     m.u.tablet_page = (struct msg_tablet_page){.snapshot = 1,
-                                               .name = {b.epoch, 700},
+                                               .name = {1, seq},
+                                               .more = more,
                                                .cells = cells,
-                                               .cells_count = 600,
+                                               .cells_count = count,
                                                .clients = buf_slice(&clients)};
     catchup_on_page(b.s, &from, &m);
-    world_run_for(b.w, 900 * SIM_MS);
     buf_free(&clients);
     state_snapshot_free(none);
     state_free(empty);
+}
+
+/* The only page of one. */
+static void give_page(struct tablet *t)
+{
+    give_part(t, 700, 600, KIB(1), false);
+    world_run_for(b.w, 900 * SIM_MS);
 }
 
 /* A snapshot that found no room is not read again at once, for nothing. */
@@ -374,6 +417,152 @@ START_TEST(a_condemned_one_is_not_saved_by_a_restart)
 }
 END_TEST
 
+static void open_bulk(void)
+{
+    struct links_options l = {.env = b.e, .lane = LANE_BULK};
+    b.s->bulk = links_new(&l);
+}
+
+static uint64_t applied(const struct tablet *t)
+{
+    return state_applied(replica_state(t->core)).seq;
+}
+
+static void checkpoint_now(struct tablet *t)
+{
+    checkpoint_begin_take(b.s, t, state_snapshot(replica_state(t->core)));
+    world_run_for(b.w, 1000 * SIM_MS);
+    ck_assert_uint_eq(t->checkpoint.seq, applied(t));
+}
+
+/* T has a checkpoint of all its five entries, was condemned, and has begun
+ * anew. */
+static struct tablet *wiped(void)
+{
+    struct tablet *t = follow(1);
+    prepare(t, 5);
+    commit(t);
+    checkpoint_now(t);
+    shard_condemn(b.s, t, "a test");
+    b.epoch++;
+    (void)enter(1, false);
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(applied(t), 0);
+    return t;
+}
+
+/* Nothing was written since its checkpoint, so the snapshot that rebuilds it
+ * ends with the very seq of what is void. */
+START_TEST(a_rebuilt_one_is_whole_after_a_restart)
+{
+    struct tablet *t = wiped();
+    open_bulk();
+    need_snapshot(t);
+    give_part(t, 5, 20, _i == 0 ? KIB(1) : KIB(2), false);
+    world_run_for(b.w, 900 * SIM_MS);
+    ck_assert_uint_eq(b.s->stats.snapshots_installed, 1);
+    struct state_counts n;
+    for (int i = 0; i < 2; i++) {
+        bench_close();
+        bench_open();
+        ck_assert(!damaged(1));
+        state_count(replica_state(shard_tablet(b.s, 1)->core), &n);
+        ck_assert_uint_eq(n.cells, 20);
+        ck_assert_int_eq(n.placed > 0, _i == 1);
+    }
+}
+END_TEST
+
+/* Until it is rebuilt the log keeps what says that its checkpoint is void,
+ * however many epochs pass. */
+START_TEST(what_is_void_stays_void)
+{
+    (void)wiped();
+    fill(follow(2), 40);
+    b.epoch++;
+    (void)enter(1, false);
+    fill(follow(2), 150); /* much more than the log's limit */
+    bench_close();
+    bench_open();
+    ck_assert_uint_eq(applied(shard_tablet(b.s, 1)), 0);
+    ck_assert(!damaged(1));
+    fill(follow(2), 150);
+    bench_close();
+    bench_open();
+    ck_assert_uint_eq(applied(shard_tablet(b.s, 1)), 0);
+}
+END_TEST
+
+/* What was put into the log for a snapshot that did not come to its end is
+ * nobody's: the disk does not fill with it. */
+START_TEST(given_up_snapshots_leave_nothing)
+{
+    struct tablet *t = wiped();
+    struct wal_stats st;
+    open_bulk();
+    for (int i = 0; i < 20; i++) {
+        need_snapshot(t);
+        ck_assert(t->fetch != NULL);
+        give_part(t, 700, 600, KIB(2), true);
+        world_run_for(b.w, 900 * SIM_MS);
+        give_part(t, 701, 600, KIB(2), true); /* which is another one */
+        world_run_for(b.w, 900 * SIM_MS);
+    }
+    wal_release(b.s->wal, 1, UINT64_MAX);
+    world_run_for(b.w, SIM_S);
+    wal_kept_release(b.s->wal, UINT64_MAX);
+    wal_get_stats(b.s->wal, &st);
+    ck_assert_uint_gt(st.moved, MIB(1));
+    ck_assert_uint_le(st.kept_bytes, 3 * SEGMENT);
+}
+END_TEST
+
+/* A snapshot's checkpoint that was not installed is beyond the state: what
+ * that has yet to apply stays in the log. */
+START_TEST(a_value_to_be_applied_stays)
+{
+    struct tablet *t = enter(1, false);
+    struct wal_stats st;
+    uint64_t position;
+    prepare_put(t);
+    ck_assert_uint_eq(applied(t), 1);
+    t->checkpoint = (struct name){b.epoch, 700};
+    t->checkpoint_epoch = b.epoch;
+    fill(follow(2), 150);
+    ck_assert(wal_needs(b.s->wal, 1, &position));
+    commit(t);
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(applied(t), 2);
+    wal_get_stats(b.s->wal, &st);
+    ck_assert_uint_eq(st.nowhere, 0);
+}
+END_TEST
+
+/* The checkpoint names a value that is nowhere: as when the newest one is
+ * lost, and the one before names what was moved since. */
+START_TEST(a_lost_value_condemns)
+{
+    struct tablet *t = follow(1);
+    struct cell_value v;
+    struct key k;
+    prepare_put(t);
+    commit(t);
+    world_run_for(b.w, SIM_S);
+    ck_assert(state_get(replica_state(t->core), slice_of("p"), slice_of("r"),
+                        slice_of("c"), &v));
+    ck_assert_uint_eq(v.place.tag, VALUE_LOG);
+    struct place nowhere = v.place;
+    nowhere.position += UINT64_C(1) << 40;
+    key_encode(&k, slice_of("p"), slice_of("r"), slice_of("c"));
+    ck_assert(
+        state_move(replica_state(t->core), key_slice(&k), &v.place, &nowhere));
+    checkpoint_now(t);
+    bench_close();
+    bench_open();
+    ck_assert(damaged(1));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shard");
@@ -387,6 +576,11 @@ int main(void)
     tcase_add_test(c, a_full_disk_gives_snapshots_a_rest);
     tcase_add_test(c, damage_outlives_restarts);
     tcase_add_test(c, a_condemned_one_is_not_saved_by_a_restart);
+    tcase_add_loop_test(c, a_rebuilt_one_is_whole_after_a_restart, 0, 2);
+    tcase_add_test(c, what_is_void_stays_void);
+    tcase_add_test(c, given_up_snapshots_leave_nothing);
+    tcase_add_test(c, a_value_to_be_applied_stays);
+    tcase_add_test(c, a_lost_value_condemns);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
