@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define SEGMENT KIB(64)
 #define TABLETS 4
@@ -575,6 +576,59 @@ START_TEST(damaged)
 }
 END_TEST
 
+/* Makes the header at AT one of format 1, as its program wrote it. */
+static void make_old(struct buf *file, size_t at)
+{
+    uint8_t *h = file->data + at;
+    uint64_t check;
+    ck_assert_int_eq(h[8], 2);
+    h[8] = 1;
+    check = XXH3_64bits(h, 96);
+    for (int i = 0; i < 8; i++) {
+        h[96 + i] = (uint8_t)(check >> (8 * i));
+    }
+}
+
+/* A log of before is read, and kept from then on; a newer one is refused. */
+START_TEST(formats)
+{
+    struct bench *b = bench_new(6);
+    const char *name = "shard-00/wal-000001.log";
+    struct buf file = {0};
+    write_cell(b, 1, 0, 3000);
+    stop_and_crash(b);
+    ck_assert(sim_disk_read(b->h, name, &file));
+    make_old(&file, 0);
+    make_old(&file, SEGMENT - 4096);
+    sim_disk_write(b->h, name, buf_slice(&file));
+    opened(b);
+    check_all(b);
+    ck_assert_uint_eq(b->tablets[1].now.seq, 1);
+    for (int i = 0; i < 60; i++) {
+        write_cell(b, 2, 0, 3000);
+        run(b, 5 * SIM_MS);
+    }
+    checkpoint(b, 1);
+    checkpoint(b, 2);
+    ck_assert_uint_eq(wal_kept_count(b->wal), 1);
+    stop_and_crash(b);
+    opened(b);
+    ck_assert_uint_eq(wal_kept_count(b->wal), 1);
+    check_all(b);
+    stop_and_crash(b);
+    file.data[8] = 3;
+    sim_disk_write(b->h, name, buf_slice(&file));
+    ck_assert_int_eq(try_open(b), ST_OK); /* rotten: its copy says what it is */
+    file.data[SEGMENT - 4096 + 8] = 3;
+    file.data[16] = file.data[SEGMENT - 4096 + 16] = 99;
+    crash(b, false);
+    sim_disk_write(b->h, name, buf_slice(&file));
+    ck_assert_int_eq(try_open(b), ST_VERSION);
+    buf_free(&file);
+    bench_free(b);
+}
+END_TEST
+
 /* Nobody who tells of values: segments are reused as ever, and what they hold
  * is no value. */
 START_TEST(inert)
@@ -703,6 +757,7 @@ int main(void)
     tcase_add_test(t, drop_and_forget);
     tcase_add_test(t, stale_headers);
     tcase_add_loop_test(t, damaged, 0, 4);
+    tcase_add_test(t, formats);
     tcase_add_test(t, inert);
     tcase_add_loop_test(t, crashes, 0, 40);
     suite_add_tcase(s, t);
