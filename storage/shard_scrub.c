@@ -7,7 +7,7 @@
  *
  * A pass goes over everything here, in pieces of a size that holds up nobody,
  * and after each rests for as long as the rate wants; it begins an interval
- * after the last one began, or when that has ended. What it finds:
+ * after the last one began, or when that has ended; the first one soon. What it finds:
  *
  *   a state in memory that is not       the replica is condemned; one that is
  *   what its digest says                all there is of its tablet must be
@@ -463,7 +463,8 @@ void scrub_start(struct shard *s)
         arm_compare(u);
     }
     if (s->o.scrub_interval_us > 0 && s->o.scrub_rate > 0) {
-        env_timer_start(s->env, &u->pace, s->o.scrub_interval_us);
+        /* Recovery read what it needed; much stands beside that. */
+        env_timer_start(s->env, &u->pace, s->o.scrub_interval_us / 10);
     }
 }
 

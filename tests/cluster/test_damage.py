@@ -275,6 +275,50 @@ def whole_on_disk(s, victim):
     return not bad and not rows["damage"]
 
 
+def a_value(files, rng):
+    """The record of a large value, of one of the newest that only a place
+    names: the checkpoints have its entry, no start replays it."""
+    need = {r["position"] for r in needed(files)}
+    rows = [r for r in files.rows["record"] if r["kind"] == "entry"
+            and int(r["payload"]) > 3000 and r["position"] not in need]
+    return rng.choice(rows[-40:]) if rows else None
+
+
+def found_value(s, victim, log):
+    """A damaged value is found, and its replica filled anew; or a newer one
+    took its place, unread: by whom."""
+    wait_for(lambda: int(Files(s, victim).verdict["damaged_values"]) == 0,
+             60 * SLOW, "a damaged value is mended", pause=0.5)
+    text = s.log(victim, log)
+    if "event=condemned" not in text:
+        return "nobody: replaced"
+    return "the scrub" if "kind=value" in text else "a reader"
+
+
+def values():
+    """Values that stay on disk: what nobody replays is found by who reads it
+    or by the scrub, and the replica is filled by the others."""
+    rng, by = random.Random(SEED), collections.Counter()
+    with Store(tablets=4, options=OPTIONS) as s, \
+            Writer(s, threads=2, value_size=4000) as w:
+        wait_for(lambda: two_checkpoints(s), 60 * SLOW, "two checkpoints")
+        for _ in range(max(4, FLIPS // 10)):
+            victim = rng.choice(s.storages())
+            s.stop(victim)
+            files, log = Files(s, victim), s.log_size(victim)
+            row = a_value(files, rng)
+            if row is not None:
+                flip(files.path(row), int(row["offset"]) + 500, 2000, rng)
+            live = int(Files(s, victim).verdict["damaged_values"]) > 0
+            s.start(victim)
+            by[found_value(s, victim, log) if live else "nobody: dead"] += 1
+            s.wait_whole(60)
+            s.check()
+        w.finish()
+        print("  values: found by " + ", ".join(
+            f"{k} {v}" for k, v in by.items()), flush=True)
+
+
 def passes(s, name):
     text = get(s.status_port(name), "/metrics")[1]
     text = text.decode() if isinstance(text, bytes) else text
@@ -301,4 +345,4 @@ def running():
 
 
 if __name__ == "__main__":
-    sys.exit(run(flips, running))
+    sys.exit(run(flips, running, values))
