@@ -7,7 +7,8 @@
  *
  * A pass goes over everything here, in pieces of a size that holds up nobody,
  * and after each rests for as long as the rate wants; it begins an interval
- * after the last one began, or when that has ended; the first one soon. What it finds:
+ * after the last one began, or when that has ended; the first one soon. What it
+ * finds:
  *
  *   a state in memory that is not       the replica is condemned; one that is
  *   what its digest says                all there is of its tablet must be
