@@ -47,8 +47,9 @@ struct tablet {
      * seq are void because of it, and it is needed as long as one may be
      * there. 0: not, or a snapshot was installed since. */
     uint64_t void_seq, void_position;
-    int64_t missing; /* its places that no segment of the log has */
-    bool leased;     /* it could read when last asked, as primary in ... */
+    int64_t missing;        /* its places that no segment of the log has */
+    int64_t damage_next_us; /* when a damaged value may be told of again */
+    bool leased; /* it could read when last asked, as primary in ... */
     uint64_t leased_epoch;
 };
 
@@ -263,8 +264,9 @@ enum status reads_try(struct client *c, struct tablet *t,
                       const struct wire_msg *m, bool over,
                       struct values **later) MUST_CHECK;
 /* What Q waited for has come. ST_OK: answered; ST_BUSY: try again; else refuse
- * it, and with ST_CORRUPT condemn the replica. */
-enum status reads_finish(struct request *q, const struct values *v) MUST_CHECK;
+ * it, and CONDEMN the replica if so. */
+enum status reads_finish(struct request *q, const struct values *v,
+                         bool *condemn) MUST_CHECK;
 
 /* shard_values.c */
 void values_init(struct shard *s);

@@ -21,6 +21,8 @@
 
 #include <string.h>
 
+#define TELL_AGAIN_US 1000000
+
 /* ---- looking up ---- */
 
 static void look_up_cell(const struct state *state, struct values *v)
@@ -174,14 +176,23 @@ static bool is_damaged(const struct tablet *t, const struct values *v)
            place_equal(&now.place, &v->places[v->bad]);
 }
 
-static void tell_damage(const struct request *q, const struct values *v)
+/* Not for each reader of the same: a store that has nobody to take over from
+ * it is asked again and again. True if it was told. */
+static bool tell_damage(const struct request *q, const struct values *v)
 {
     const struct place *p = &v->places[v->bad];
+    struct tablet *t = q->tablet;
+    int64_t now = env_now_us(t->shard->env);
+    t->shard->figures.values_damaged++;
+    if (now < t->damage_next_us) {
+        return false;
+    }
+    t->damage_next_us = now + TELL_AGAIN_US;
     log_error(q->tablet->shard->env->log, "shard", "value-damaged",
               "tablet=%" PRIu32 " position=%" PRIu64 " length=%" PRIu32
               " status=%s",
               q->tablet->id, p->position, p->len, status_name(v->status));
-    q->tablet->shard->figures.values_damaged++;
+    return true;
 }
 
 static bool may_answer(const struct request *q)
@@ -195,15 +206,17 @@ static bool may_answer(const struct request *q)
     return leased && replica_config(t->core)->epoch == q->epoch;
 }
 
-enum status reads_finish(struct request *q, const struct values *v)
+enum status reads_finish(struct request *q, const struct values *v,
+                         bool *condemn)
 {
+    *condemn = false;
     if (v->status == ST_OK && may_answer(q)) {
         send_answer(q->client, q->asked, q->id, v);
         return ST_OK;
     }
     if (v->status == ST_CORRUPT || v->status == ST_GONE || v->status == ST_IO) {
         if (is_damaged(q->tablet, v)) {
-            tell_damage(q, v);
+            *condemn = tell_damage(q, v);
             return ST_CORRUPT;
         }
         return ST_BUSY;

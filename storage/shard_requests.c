@@ -197,7 +197,8 @@ static void on_values(struct values *v)
         requests_free(q);
         return;
     }
-    enum status st = reads_finish(q, v);
+    bool condemn;
+    enum status st = reads_finish(q, v, &condemn);
     q->again += v->status != ST_OK;
     values_free(v);
     if (st == ST_BUSY && q->again < AGAIN_MAX) {
@@ -208,7 +209,7 @@ static void on_values(struct values *v)
         shard_send_error(q->client, q->id, st, t);
     }
     requests_free(q);
-    if (st == ST_CORRUPT) {
+    if (condemn) {
         shard_condemn(s, t, "a value does not read as what it was");
     }
 }
