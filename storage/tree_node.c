@@ -296,7 +296,9 @@ static struct tree_node *unprefix(struct account *a, struct tree_node *n,
                                   size_t prefix, size_t more)
 {
     size_t need = size_with(n, prefix) + more;
-    struct tree_node *c = tree_node_new(a, n->leaf, need);
+    /* The room that N was given for what will follow is not lost. */
+    struct tree_node *c =
+        tree_node_new(a, n->leaf, need > n->cap ? need : n->cap);
     set_prefix(c, slice_make(n->bytes, prefix), slice_make(NULL, 0));
     add_cells(c, n, 0, n->count);
     tree_node_pass_on(a, n);
