@@ -206,7 +206,8 @@ static void on_read(struct env_io *io, enum status st)
         append_ready(c);
         return;
     }
-    bool damaged = st != ST_OK && !c->stopped && is_there(t, m);
+    bool damaged =
+        st != ST_OK && st != ST_NO_MEMORY && !c->stopped && is_there(t, m);
     if (damaged) {
         log_error(s->env->log, "collect", "value-damaged",
                   "tablet=%" PRIu32 " position=%" PRIu64 " bytes=%" PRIu32

@@ -11,6 +11,10 @@
  * Where no record reads, the next one is looked for at every 8-byte boundary,
  * as recovery does; what lies between is damaged. What the log has behind its
  * seal, or between its end and that of a former life, is nobody's.
+ *
+ * A piece that the medium does not give is read again block by block: one bad
+ * sector must not condemn who has a value elsewhere in the segment. A read
+ * that fails for want of memory says nothing of the medium.
  */
 #include "storage/wal_scrub.h"
 
@@ -27,6 +31,7 @@ struct wal_scrub {
     uint64_t position; /* of the record to be read next */
     uint64_t end;      /* synced when this began */
     size_t least;      /* bytes that the record there needs; 0: not known */
+    uint64_t careful;  /* up to here by single blocks: some do not read */
     uint64_t lost;     /* damaged from here to POSITION at least; 0: no */
     struct env_file *file;
     uint64_t sequence; /* of the segment that FILE is; 0: none */
@@ -117,7 +122,8 @@ size_t wal_scrub_ask(struct wal_scrub *s, struct env_io *io)
             pass_over(s, x);
             continue;
         }
-        size_t want = s->least > PIECE ? s->least : PIECE;
+        size_t want = s->position < s->careful ? WAL_BLOCK : PIECE;
+        want = s->least > want ? s->least : want;
         uint64_t left = last - s->position;
         want = left < want ? (size_t)left : want;
         buf_clear(&s->bytes);
@@ -128,6 +134,11 @@ size_t wal_scrub_ask(struct wal_scrub *s, struct env_io *io)
         return want;
     }
     return 0;
+}
+
+uint64_t wal_scrub_position(const struct wal_scrub *s)
+{
+    return s->position;
 }
 
 /* The record at AT of the bytes, which is at the place. *SIZE: of it, or 0 if
@@ -205,6 +216,22 @@ static bool end_of_segment(struct wal_scrub *s, const struct wal_segment *x,
     return true;
 }
 
+/* What was asked for does not read. False: it is asked for in smaller pieces.
+ */
+static bool narrow(struct wal_scrub *s)
+{
+    uint64_t end = s->position + s->bytes.len;
+    bool record = s->least > WAL_BLOCK; /* its head reads, not all of it */
+    bool block = s->bytes.len <= WAL_BLOCK;
+    s->careful = end > s->careful ? end : s->careful;
+    s->least = 0;
+    if (record || block) {
+        s->lost = s->lost != 0 ? s->lost : s->position;
+        s->position += record ? 8 : (s->bytes.len + 7) / 8 * 8;
+    }
+    return record || block;
+}
+
 enum status wal_scrub_take(struct wal_scrub *s, enum status read,
                            uint64_t *from, uint64_t *to)
 {
@@ -214,7 +241,15 @@ enum status wal_scrub_take(struct wal_scrub *s, enum status read,
         s->lost = 0;
         return ST_OK;
     }
-    if (read != ST_OK) { /* a bad sector, or cut short: all from here on */
+    if (read == ST_IO) { /* a bad sector */
+        return narrow(s) && end_of_segment(s, x, from, to) ? ST_CORRUPT : ST_OK;
+    }
+    if (read == ST_NO_MEMORY) {
+        pass_over(s, x);
+        s->lost = 0;
+        return ST_OK;
+    }
+    if (read != ST_OK) { /* cut short: all from here on */
         *from = s->lost != 0 ? s->lost : s->position;
         *to = x->base + x->size;
         s->lost = 0;

@@ -18,6 +18,8 @@ void wal_scrub_free(struct wal_scrub *s);
 /* Asks for the next piece and returns its bytes; IO is told when it is there.
  * 0: the end was reached, and IO will not be told. */
 size_t wal_scrub_ask(struct wal_scrub *s, struct env_io *io);
+/* Where the piece begins that was asked for. */
+uint64_t wal_scrub_position(const struct wal_scrub *s);
 /* After IO was told READ: ST_OK; or ST_CORRUPT: nothing reads as a record from
  * *FROM up to *TO. */
 enum status wal_scrub_take(struct wal_scrub *s, enum status read,

@@ -5,6 +5,7 @@
 #include "storage/key.h"
 #include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
+#include "storage/wal_scrub.h"
 #include "tests/sim/sim_env.h"
 
 #include <check.h>
@@ -563,6 +564,44 @@ START_TEST(a_lost_value_condemns)
 }
 END_TEST
 
+static void on_piece(struct env_io *io, enum status st)
+{
+    *(enum status *)io->data = st;
+}
+
+/* One sector does not read: only what is there counts as damaged, and nothing
+ * if there was just no memory. */
+START_TEST(one_bad_sector_is_one)
+{
+    uint64_t from = 0, to = 0, bad;
+    enum status read = ST_OK, st = ST_OK;
+    struct env_io io = {.done = on_piece, .data = &read};
+    fill(follow(1), 40);
+    struct wal_scrub *u = wal_scrub_new(b.s->wal);
+    bad = 3 * SEGMENT / 2;
+    unsigned found = 0, pieces = 0;
+    uint64_t at = 0;
+    for (size_t n; (n = wal_scrub_ask(u, &io)) > 0 && pieces < 1000; pieces++) {
+        world_run_for(b.w, SIM_S);
+        at = wal_scrub_position(u);
+        if (_i == 0 && at <= bad && bad < at + n) {
+            read = ST_IO;
+        }
+        read = _i == 1 ? ST_NO_MEMORY : read;
+        st = wal_scrub_take(u, read, &from, &to);
+        found += st == ST_CORRUPT;
+        if (st == ST_CORRUPT) {
+            ck_assert(from <= bad && bad < to);
+            ck_assert_uint_le(to - from, 3 * KIB(8));
+        }
+    }
+    ck_assert_uint_lt(pieces, 1000);
+    ck_assert_uint_eq(found, _i == 0 ? 1 : 0);
+    ck_assert(_i == 1 || at > bad);
+    wal_scrub_free(u);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shard");
@@ -581,6 +620,7 @@ int main(void)
     tcase_add_test(c, given_up_snapshots_leave_nothing);
     tcase_add_test(c, a_value_to_be_applied_stays);
     tcase_add_test(c, a_lost_value_condemns);
+    tcase_add_loop_test(c, one_bad_sector_is_one, 0, 2);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
