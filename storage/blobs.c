@@ -122,6 +122,7 @@ struct blob_op *blob_op_new(struct blobs *b,
 void blob_op_free(struct blob_op *op)
 {
     TAILQ_REMOVE(&op->b->ops, op, link);
+    env_timer_stop(op->b->env, &op->refusal);
     blob_bytes_unref(op->bytes);
     buf_free(&op->data);
     free(op);
@@ -160,6 +161,13 @@ void blobs_close(struct blobs *b)
     }
     env_timer_stop(b->env, &b->tend);
     b->closed = true;
+    struct blob_op *op, *next;
+    for (op = TAILQ_FIRST(&b->ops); op != NULL; op = next) {
+        next = TAILQ_NEXT(op, link);
+        if (op->why != ST_OK) { /* not on its way to the disk */
+            blob_op_free(op);
+        }
+    }
     blob_bytes_unref(b->moving_bytes);
     b->moving_bytes = NULL;
     if (TAILQ_EMPTY(&b->ops) || !env_disk_alive(b->env)) {

@@ -138,6 +138,11 @@ enum status blobs_read(struct blobs *b, const struct blob_ref *ref,
                                     struct blob_bytes *bytes),
                        void *ctx) MUST_CHECK;
 
+/* The same of its bytes alone, into TO. IO's done() comes once, on the loop,
+ * with ST_OK, ST_GONE, ST_CORRUPT or ST_STOPPING; TO stays until then. */
+void blobs_fetch(struct blobs *b, const struct blob_ref *ref, uint8_t *to,
+                 struct env_io *io);
+
 /* ---- figures ---- */
 
 struct blobs_stats {

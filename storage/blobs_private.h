@@ -124,6 +124,10 @@ struct blob_op {
     bool sync;
     struct blob_ref ref; /* read */
     uint64_t offset;
+    uint8_t *to;              /* ... into the user's memory */
+    struct env_io *user;      /* who waits for that */
+    enum status why;          /* it cannot be: told by ... */
+    struct env_timer refusal; /* ... this, at once but not from within */
     void (*done)(void *ctx, enum status s, struct blob_bytes *bytes);
     void *ctx;
     TAILQ_ENTRY(blob_op) link;

@@ -10,14 +10,19 @@
 
 static bool is_right(const struct blob_op *op)
 {
-    struct blob_ref head;
-    struct blob_bytes *x = op->bytes;
-    return blob_head_decode(op->b, op->file->sequence, op->offset, x->room,
-                            &head) &&
-           blob_ref_equal(&head, &op->ref) &&
-           id128_equal(
-               blob_digest(head.seed, slice_make(blob_bytes_data(x), x->len)),
-               op->ref.digest);
+    struct blob_ref head = op->ref;
+    const uint8_t *bytes = op->to;
+    if (op->bytes != NULL) {
+        bytes = blob_bytes_data(op->bytes);
+        if (!blob_head_decode(op->b, op->file->sequence, op->offset,
+                              op->bytes->room, &head) ||
+            !blob_ref_equal(&head, &op->ref)) {
+            return false;
+        }
+    }
+    return id128_equal(
+        blob_digest(op->ref.seed, slice_make(bytes, op->ref.len)),
+        op->ref.digest);
 }
 
 static void tell_damage(struct blob_op *op, enum status s)
@@ -40,37 +45,44 @@ static void tell_damage(struct blob_op *op, enum status s)
     }
 }
 
+/* The read of OP ended with S: what is to be told of it. */
+static enum status judge(struct blob_op *op, enum status s)
+{
+    if (s == ST_OK && !is_right(op)) {
+        s = ST_CORRUPT;
+    }
+    if (s == ST_OK) {
+        op->b->stats.read++;
+        op->b->stats.read_bytes += op->ref.len;
+    } else if (s != ST_STOPPING) {
+        tell_damage(op, s);
+        s = ST_CORRUPT;
+    }
+    op->file->readers--;
+    return s;
+}
+
 static void on_read(struct env_io *io, enum status s)
 {
     struct blob_op *op = io->data;
     if (!blob_op_goes_on(op)) {
         return;
     }
-    struct blobs *b = op->b;
     struct blob_file *f = op->file;
     struct blob_bytes *bytes = NULL;
-    if (s == ST_OK && !is_right(op)) {
-        s = ST_CORRUPT;
-    }
+    s = judge(op, s);
     if (s == ST_OK) {
-        b->stats.read++;
-        b->stats.read_bytes += op->ref.len;
         bytes = op->bytes;
         op->bytes = NULL;
-    } else if (s != ST_STOPPING) {
-        tell_damage(op, s);
-        s = ST_CORRUPT;
     }
-    f->readers--;
     op->done(op->ctx, s, bytes);
     blob_op_free(op);
     blob_file_tend(f);
 }
 
-enum status blobs_read(struct blobs *b, const struct blob_ref *ref,
-                       void (*done)(void *ctx, enum status s,
-                                    struct blob_bytes *bytes),
-                       void *ctx)
+/* ST_OK: REF can be read, and *OUT is where it is. */
+static enum status find(const struct blobs *b, const struct blob_ref *ref,
+                        const struct blob **out)
 {
     const struct blob *blob = blob_find(b, &ref->id);
     if (b->failed || b->closed) {
@@ -83,15 +95,79 @@ enum status blobs_read(struct blobs *b, const struct blob_ref *ref,
     if (blob->damaged || blob->file->file == NULL) {
         return ST_CORRUPT;
     }
-    struct blob_op *op = blob_op_new(b, on_read);
+    *out = blob;
+    return ST_OK;
+}
+
+static struct blob_op *op_of(struct blobs *b, const struct blob *blob,
+                             void (*done)(struct env_io *io, enum status s))
+{
+    struct blob_op *op = blob_op_new(b, done);
     op->file = blob->file;
     op->ref = blob->ref;
     op->offset = blob->offset;
+    op->file->readers++;
+    return op;
+}
+
+enum status blobs_read(struct blobs *b, const struct blob_ref *ref,
+                       void (*done)(void *ctx, enum status s,
+                                    struct blob_bytes *bytes),
+                       void *ctx)
+{
+    const struct blob *blob;
+    enum status s = find(b, ref, &blob);
+    if (s != ST_OK) {
+        return s;
+    }
+    struct blob_op *op = op_of(b, blob, on_read);
     op->bytes = blob_bytes_new(ref->len);
     op->done = done;
     op->ctx = ctx;
-    op->file->readers++;
     b->env->ops->file_fetch(op->file->file, op->offset, op->bytes->room,
                             (size_t)BLOB_HEAD + ref->len, &op->io);
     return ST_OK;
+}
+
+static void on_fetched(struct env_io *io, enum status s)
+{
+    struct blob_op *op = io->data;
+    if (!blob_op_goes_on(op)) {
+        return;
+    }
+    struct blob_file *f = op->file;
+    struct env_io *user = op->user;
+    s = judge(op, s);
+    blob_op_free(op);
+    user->done(user, s);
+    blob_file_tend(f);
+}
+
+static void on_refused(struct env_timer *t)
+{
+    struct blob_op *op = t->data;
+    struct env_io *user = op->user;
+    enum status why = op->why;
+    blob_op_free(op);
+    user->done(user, why);
+}
+
+void blobs_fetch(struct blobs *b, const struct blob_ref *ref, uint8_t *to,
+                 struct env_io *io)
+{
+    const struct blob *blob = NULL;
+    enum status s = find(b, ref, &blob);
+    if (s != ST_OK) {
+        struct blob_op *op = blob_op_new(b, NULL);
+        op->user = io;
+        op->why = s;
+        op->refusal = (struct env_timer){.fn = on_refused, .data = op};
+        env_timer_start(b->env, &op->refusal, 0);
+        return;
+    }
+    struct blob_op *op = op_of(b, blob, on_fetched);
+    op->to = to;
+    op->user = io;
+    b->env->ops->file_fetch(op->file->file, op->offset + BLOB_HEAD, to,
+                            ref->len, &op->io);
 }

@@ -34,6 +34,9 @@ libstorage_a_SOURCES = \
     storage/replica_peers.c \
     storage/replica_read.c \
     storage/shard.c storage/shard.h storage/shard_impl.h \
+    storage/shard_blobs.c storage/shard_blobs.h \
+    storage/shard_incoming.c \
+    storage/shard_upload.c \
     storage/shard_catchup.c \
     storage/shard_checkpoint.c \
     storage/shard_collect.c storage/shard_collect.h \

@@ -54,6 +54,7 @@ void shard_on_place(void *ctx, const struct place *p, int delta)
                         delta * (int64_t)p->len)) {
         t->missing += delta;
     }
+    shard_blobs_on_place(t, p, delta);
 }
 
 void shard_hook_state(struct shard *s, struct tablet *t)
@@ -213,6 +214,7 @@ void shard_step(struct shard *s, struct tablet *t, struct event *e)
     if (replica_config(t->core)->epoch != epoch) {
         s->figures.epochs++;
         forward_on_epoch(s, t);
+        shard_blobs_on_epoch(t);
     }
     requests_after_step(s);
 }
@@ -279,14 +281,19 @@ void shard_fatal(struct shard *s, enum status why, const char *text)
 static void on_full(void *ctx, bool full)
 {
     struct shard *s = ctx;
-    s->host.full = full;
-    beacon_table_set_full(s->host.beacons, full);
+    shard_tell_full(s);
     if (full) {
         collect_soon(s); /* that may make room */
     }
     if (full) {
         checkpoint_soon(s);
     }
+}
+
+void shard_tell_full(struct shard *s)
+{
+    s->host.full = wal_is_full(s->wal) || shard_blobs_full(s);
+    beacon_table_set_full(s->host.beacons, s->host.full);
 }
 
 static enum status room(void *ctx, size_t bytes, bool settles)
@@ -498,15 +505,17 @@ static enum status open_log(struct shard *s, struct err *err)
         struct tablet_report had;
         replica_report(t->core, &had);
         bool less = had.last.seq < t->known;
-        replica_recovered(t->core,
-                          t->condemned || less || damage_touches(t, &report));
-        t->checkpoint_wanted = needs_damaged(s, t, &report);
+        bool whole = shard_blobs_whole(s, t);
         shard_hook_state(s, t);
+        replica_recovered(t->core, t->condemned || less || !whole ||
+                                       damage_touches(t, &report));
+        t->checkpoint_wanted = needs_damaged(s, t, &report);
         t->writing_clock = wal_value_clock(s->wal);
         if (t->missing > 0 && !replica_is_damaged(t->core)) {
             replica_lost_values(t->core, t->missing);
         }
     }
+    shard_blobs_settle(s);
     return ST_OK;
 }
 
@@ -543,6 +552,9 @@ enum status shard_open(const struct storage_node_options *o,
     requests_init(s);
     cluster_init(s);
     enum status st = load_checkpoints(s, err);
+    if (st == ST_OK) {
+        st = shard_blobs_open(s, err);
+    }
     if (st == ST_OK) {
         st = open_log(s, err);
     }
@@ -623,8 +635,10 @@ void shard_free(struct shard *s)
         }
         state_on_place(replica_state(t->core), NULL, NULL);
         replica_free(t->core);
+        shard_blobs_free_tablet(t);
         free(t);
     }
+    shard_blobs_free(s);
     wal_close(s->wal);
     collect_free(s);
     values_free_all(s);
@@ -634,6 +648,12 @@ void shard_free(struct shard *s)
     buf_free(&s->out);
     buf_free(&s->payload);
     free(s);
+}
+
+int64_t shard_pending_us(const struct shard *s)
+{
+    int64_t log = wal_pending_age_us(s->wal), blobs = shard_blobs_pending_us(s);
+    return log > blobs ? log : blobs;
 }
 
 /* ---- for checkers and status ---- */
@@ -686,9 +706,9 @@ void shard_stats(struct shard *s, struct storage_stats *out)
     out->records = w.records;
     out->log_bytes = w.bytes;
     out->log_size = wal_size(s->wal);
-    out->pending_sync_us = wal_pending_age_us(s->wal);
+    out->pending_sync_us = shard_pending_us(s);
     out->tablets = s->tablet_count;
-    out->disk_full = wal_is_full(s->wal);
+    out->disk_full = s->host.full;
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet_report r;
         replica_report(s->tablets[i]->core, &r);

@@ -53,8 +53,10 @@ struct fetch {
 
 static void unpin(struct pinned *p)
 {
+    struct tablet *t = shard_tablet(p->client->shard, p->tablet);
     state_snapshot_free(p->snapshot);
     *p = (struct pinned){0};
+    shard_blobs_release(t);
 }
 
 void catchup_unpin_idle(struct shard *s)

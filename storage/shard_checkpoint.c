@@ -33,6 +33,7 @@ static void release(struct shard *s, struct tablet *t)
         position = t->void_position; /* what it has begun anew without */
     }
     wal_release(s->wal, t->id, position);
+    shard_blobs_release(t);
 }
 
 /* Said once, until one succeeds or fails for another reason. */
@@ -257,6 +258,17 @@ static void begin_wanted(struct shard *s)
     }
 }
 
+/* Dead blobs wait for a checkpoint that does not name them (R6). */
+static bool consider_blobs(struct shard *s)
+{
+    struct tablet *t = shard_blobs_wants_checkpoint(s);
+    if (t == NULL || checkpoint_running(s) || !worth_it(t)) {
+        return false;
+    }
+    checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
+    return true;
+}
+
 /* The tablet that needs the oldest position may have nothing for a new
  * checkpoint: what it needs is a note of a commit that its checkpoint has, or
  * stood in the log when the process started. Then it needs it no more; else
@@ -265,7 +277,10 @@ void checkpoint_consider(struct shard *s)
 {
     uint32_t id;
     uint64_t position;
-    if (!s->fatal && !s->checkpoint_waits && !checkpoint_running(s)) {
+    if (s->fatal || s->checkpoint_waits || consider_blobs(s)) {
+        return;
+    }
+    if (!checkpoint_running(s)) {
         begin_wanted(s);
     }
     while (!s->fatal && !s->checkpoint_waits && log_too_long(s) &&

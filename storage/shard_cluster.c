@@ -115,12 +115,14 @@ static void on_bulk_up(void *ctx, const struct env_peer *p)
 {
     forward_on_link(ctx, p->node);
     catchup_on_up(ctx, p->node);
+    shard_blobs_on_link(ctx, p->node, true);
 }
 
 static void on_bulk_down(void *ctx, const struct env_peer *p)
 {
     forward_on_link(ctx, p->node);
     catchup_on_down(ctx, p->node);
+    shard_blobs_on_link(ctx, p->node, false);
 }
 
 static void on_bulk_message(void *ctx, const struct env_peer *p,
@@ -278,7 +280,7 @@ static void send_heartbeat(struct shard *s)
         .stamp_us = env_now_us(s->env),
         .term = s->term,
         .map_version = s->map == NULL ? 0 : s->map->version,
-        .oldest_sync_ms = (uint32_t)(wal_pending_age_us(s->wal) / 1000),
+        .oldest_sync_ms = (uint32_t)(shard_pending_us(s) / 1000),
         .oldest_event_ms = oldest_event_ms(s),
         .connections = s->client_count,
         .tablets = reports,

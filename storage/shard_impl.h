@@ -16,6 +16,30 @@
 #define WATCH_BUCKETS 1024
 #define SNAPSHOTS_MAX 16 /* pinned by learners and scans at once */
 
+/* A blob that a cell had until the entry SEQ: the newest checkpoint may name
+ * it, or a snapshot that is being read. */
+struct dead_blob {
+    struct blob_ref ref;
+    uint64_t seq;
+};
+
+/* What a refused entry refers to and is not here (R6). */
+#define WANTED_MAX 16
+struct wanted_blob {
+    struct blob_ref ref;
+    int64_t asked_us; /* 0: not yet */
+};
+
+/* What a tablet has to do with blobs (shard_blobs.c). */
+struct tablet_blobs {
+    struct dead_blob *dead; /* ring, by seq */
+    uint32_t dead_head, dead_count, dead_cap;
+    uint64_t dead_bytes;
+    struct wanted_blob wanted[WANTED_MAX];
+    uint32_t wanted_count; /* entries wait while there are any */
+    bool whole;            /* recovery: nothing was missing so far */
+};
+
 struct tablet {
     uint32_t id;
     struct shard *shard;
@@ -49,6 +73,7 @@ struct tablet {
     uint64_t void_seq, void_position;
     int64_t missing;        /* its places that no segment of the log has */
     int64_t damage_next_us; /* when a damaged value may be told of again */
+    struct tablet_blobs blobs;
     bool leased; /* it could read when last asked, as primary in ... */
     uint64_t leased_epoch;
 };
@@ -153,6 +178,7 @@ struct shard {
     char folder[STORE_FOLDER_MAX];
 
     struct wal *wal;
+    struct shard_blobs *blobs;
     uint64_t log_limit;
     uint64_t log_allowed; /* for the data, when it was last counted */
     /* After a checkpoint that failed: when there may be another. */
@@ -226,6 +252,10 @@ void shard_at_rest(struct shard *s);
 void shard_hook_state(struct shard *s, struct tablet *t);
 /* The log's account of CTX's, a tablet's, values (state_on_place()). */
 void shard_on_place(void *ctx, const struct place *p, int delta);
+/* The log or the blob log found the disk full, or has room again. */
+void shard_tell_full(struct shard *s);
+/* Age of the oldest write that is not on disk yet (R18). */
+int64_t shard_pending_us(const struct shard *s);
 
 /* shard_net.c */
 extern const struct env_conn_events shard_client_events;
@@ -344,6 +374,36 @@ bool checkpoint_running(const struct shard *s);
 bool checkpoint_is_due(const struct tablet *t);
 /* Bytes of a checkpoint FILE (without the folder); 0 if it is gone. */
 uint64_t checkpoint_file_bytes(struct shard *s, const char *file);
+
+/* shard_blobs.c (R6, second half) */
+struct blobs_report;
+enum status shard_blobs_open(struct shard *s, struct err *err) MUST_CHECK;
+/* Recovery: false if a blob that T refers to is missing (R16). */
+bool shard_blobs_whole(struct shard *s, struct tablet *t);
+/* Recovery is over: all references are told. */
+void shard_blobs_settle(struct shard *s);
+void shard_blobs_free(struct shard *s);
+/* A cell of T (the tablet) has, or has no more, the blob at P. */
+void shard_blobs_on_place(struct tablet *t, const struct place *p, int delta);
+/* T's newest checkpoint, or what is pinned, has changed. */
+void shard_blobs_release(struct tablet *t);
+/* The tablet whose checkpoint gives most blobs free, if it is time for one. */
+struct tablet *shard_blobs_wants_checkpoint(struct shard *s);
+/* True if the client's command M has large values and is taken care of. */
+bool shard_blobs_command(struct client *c, struct tablet *t,
+                         const struct wire_msg *m);
+/* True if T must not be given this PREPARE yet. */
+bool shard_blobs_prepare(struct shard *s, struct tablet *t,
+                         const struct env_peer *from,
+                         const struct msg_prepare *m);
+/* False if M is not about blobs. */
+bool shard_blobs_on_message(struct shard *s, const struct env_peer *from,
+                            const struct wire_msg *m);
+void shard_blobs_on_link(struct shard *s, uint32_t node, bool up);
+void shard_blobs_on_epoch(struct tablet *t);
+bool shard_blobs_full(const struct shard *s);
+int64_t shard_blobs_pending_us(const struct shard *s); /* R18 */
+void shard_blobs_free_tablet(struct tablet *t);
 
 /* shard_figures.c */
 /* T's replica could, or could not, read just now. */

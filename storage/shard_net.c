@@ -67,6 +67,10 @@ void shard_on_replication(struct shard *s, const struct env_peer *from,
         !wal_has_room(s->wal, m->u.prepare.payload.len + WAL_RECORD_OVERHEAD)) {
         return;
     }
+    if (m->type == MSG_PREPARE &&
+        shard_blobs_prepare(s, t, from, &m->u.prepare)) {
+        return; /* R6: no record before its blobs */
+    }
     struct event e = {.kind = EVENT_MESSAGE};
     e.u.message.from = (struct replica){from->node, from->store};
     e.u.message.incarnation = from->incarnation;
@@ -124,7 +128,9 @@ static void on_message(void *ctx, struct env_conn *conn,
         break;
     }
     if (c->peer.role == ROLE_STORAGE) {
-        shard_on_replication(s, &c->peer, m);
+        if (!shard_blobs_on_message(s, &c->peer, m)) {
+            shard_on_replication(s, &c->peer, m);
+        }
     } else if (m->request != 0) {
         shard_send_error(c, m->request, ST_UNSUPPORTED, NULL);
     }

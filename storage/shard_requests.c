@@ -132,6 +132,9 @@ static void on_command(struct client *c, struct tablet *t,
         send_result(s, c, m->request, &stored);
         return;
     }
+    if (shard_blobs_command(c, t, m)) {
+        return;
+    }
     struct buf *payload = &s->payload;
     buf_clear(payload);
     wire_encode_command(payload, command);

@@ -9,7 +9,7 @@
  * nothing is begun and the reader waits (shard_requests.c).
  */
 #include "storage/key.h"
-#include "storage/shard_impl.h"
+#include "storage/shard_blobs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -151,10 +151,14 @@ static void pump(struct values *v)
            v->next < v->reads_count) {
         struct value_read *r = &v->reads[v->next++];
         const struct place *p = &v->places[r->cell];
-        assert(p->tag == VALUE_LOG); /* there are no others yet */
         v->under_way++;
         r->io = (struct env_io){.done = on_read, .data = r};
-        wal_value_read(v->shard->wal, p->position, p->len, r->to, &r->io);
+        if (p->tag == VALUE_BLOB) {
+            struct blob_ref ref = blob_of_place(p);
+            blobs_fetch(v->shard->blobs->blobs, &ref, r->to, &r->io);
+        } else {
+            wal_value_read(v->shard->wal, p->position, p->len, r->to, &r->io);
+        }
     }
     if (v->under_way == 0) {
         v->done(v);

@@ -1,0 +1,364 @@
+/*
+ * A shard's part in large values (R6, second half): design; references,
+ * recovery, room, time.
+ *
+ * A command that brings values above LIMIT_VALUE_LOGGED to a primary becomes an
+ * entry in two steps. First the values are written to the blob log here and,
+ * at the same time, pushed in pieces over the bulk lane to all who stream:
+ * members, shadow members and learners (shard_upload.c). Each of them writes
+ * the pieces as they come and reports the blob when it is synced
+ * (shard_incoming.c). When it is synced here, and there by those whom commits
+ * wait for, the command with references in place of the values is given to the
+ * replica like any other. A receiver that makes no progress for `stall` is
+ * waited for no more: the entry goes out, and it is the entry that it then
+ * owes (R11). Who lacks what an entry refers to takes neither it nor what comes
+ * after it, asks the primary for the blob, and then says where its log ends, so
+ * that the primary sends from there. So a record is written to a log only after
+ * its blobs are synced, everywhere.
+ *
+ * What fails: the client goes away: nothing changes. The epoch ends: the
+ * command has no seq yet and is refused, or goes on alone where this replica
+ * is primary again. Messages are lost: pieces carry their offsets, states say
+ * where the next one begins, and what hears nothing for a second begins again
+ * from there. A retry of a request draws new names; the blobs of the try that
+ * has no effect are nobody's when its entry is forgotten.
+ *
+ * References keep blobs: those of entries as long as the entry is in memory,
+ * that is, while it may be sent or replayed; those of cells until the tablet
+ * has a durable checkpoint of a state without them, and no snapshot that has
+ * them is being read; those of commands under way. So whatever recovery may
+ * look for is there, and what is missing is damage (R16).
+ */
+#include "storage/shard_blobs.h"
+
+#include "storage/shard_damage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Dead blobs that wait for checkpoints: so many bytes, or this part of those
+ * that live, are no reason to write one. */
+#define HELD_BYTES MIB(256)
+#define HELD_SHARE 4
+
+/* ---- references ---- */
+
+static void on_entry_blob(void *ctx, uint32_t tablet,
+                          const struct blob_ref *ref, int delta)
+{
+    struct shard *s = ctx;
+    (void)tablet;
+    if (delta > 0) {
+        (void)blobs_refer(s->blobs->blobs, ref); /* recovery looks itself */
+    } else {
+        blobs_unrefer(s->blobs->blobs, ref);
+    }
+}
+
+static void push_dead(struct tablet_blobs *b, const struct dead_blob *d)
+{
+    if (b->dead_count == b->dead_cap) {
+        uint32_t cap = b->dead_cap == 0 ? 64 : 2 * b->dead_cap;
+        struct dead_blob *ring = xcalloc(cap, sizeof(*ring));
+        for (uint32_t i = 0; i < b->dead_count; i++) {
+            ring[i] = b->dead[(b->dead_head + i) & (b->dead_cap - 1)];
+        }
+        free(b->dead);
+        b->dead = ring;
+        b->dead_cap = cap;
+        b->dead_head = 0;
+    }
+    b->dead[(b->dead_head + b->dead_count) & (b->dead_cap - 1)] = *d;
+    b->dead_count++;
+    b->dead_bytes += d->ref.len;
+}
+
+void shard_blobs_on_place(struct tablet *t, const struct place *p, int delta)
+{
+    struct shard_blobs *k = t->shard->blobs;
+    struct blob_ref ref = blob_of_place(p);
+    if (p->tag != VALUE_BLOB) {
+        return;
+    }
+    if (delta > 0) {
+        (void)blobs_refer(k->blobs, &ref);
+        return;
+    }
+    struct dead_blob d = {ref, state_applied(replica_state(t->core)).seq};
+    push_dead(&t->blobs, &d);
+}
+
+/* The oldest state of T that somebody may still look at. */
+static uint64_t oldest_seq(const struct tablet *t)
+{
+    const struct shard *s = t->shard;
+    uint64_t seq = t->checkpoint.seq;
+    for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
+        const struct pinned *p = &s->pinned[i];
+        if (p->id != 0 && p->tablet == t->id &&
+            state_snapshot_name(p->snapshot).seq < seq) {
+            seq = state_snapshot_name(p->snapshot).seq;
+        }
+    }
+    return seq;
+}
+
+void shard_blobs_release(struct tablet *t)
+{
+    struct tablet_blobs *b = &t->blobs;
+    if (b->dead_count == 0) {
+        return;
+    }
+    uint64_t seq = oldest_seq(t);
+    while (b->dead_count > 0 && b->dead[b->dead_head].seq <= seq) {
+        struct blob_ref ref = b->dead[b->dead_head].ref;
+        b->dead_head = (b->dead_head + 1) & (b->dead_cap - 1);
+        b->dead_count--;
+        b->dead_bytes -= ref.len;
+        blobs_unrefer(t->shard->blobs->blobs, &ref);
+    }
+}
+
+struct tablet *shard_blobs_wants_checkpoint(struct shard *s)
+{
+    struct blobs_stats st;
+    struct tablet *most = NULL;
+    uint64_t held = 0;
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        struct tablet *t = s->tablets[i];
+        held += t->blobs.dead_bytes;
+        if (most == NULL || t->blobs.dead_bytes > most->blobs.dead_bytes) {
+            most = t;
+        }
+    }
+    if (held <= HELD_BYTES) {
+        return NULL;
+    }
+    blobs_get_stats(s->blobs->blobs, &st);
+    return held > st.live_bytes / HELD_SHARE ? most : NULL;
+}
+
+void shard_blobs_free_tablet(struct tablet *t)
+{
+    free(t->blobs.dead);
+}
+
+/* ---- damage ---- */
+
+struct search {
+    const struct blob_ref *ref;
+    bool found;
+};
+
+static void match_entry(void *ctx, const struct blob_ref *ref)
+{
+    struct search *x = ctx;
+    x->found = x->found || id128_equal(ref->id, x->ref->id);
+}
+
+static void match_cell(void *ctx, struct slice key, const struct place *p)
+{
+    struct search *x = ctx;
+    (void)key;
+    x->found =
+        x->found || (p->tag == VALUE_BLOB && id128_equal(p->blob, x->ref->id));
+}
+
+static bool refers(const struct tablet *t, const struct blob_ref *ref)
+{
+    struct search x = {.ref = ref};
+    replica_each_blob(t->core, match_entry, &x);
+    struct state_walk *w = state_walk_new(replica_state(t->core));
+    (void)state_walk_on(w, SIZE_MAX, match_cell, &x);
+    state_walk_free(w);
+    return x.found;
+}
+
+/* Found by reading; rare, so everything may be looked at. */
+static void on_damaged(void *ctx, const struct blob_ref *ref)
+{
+    struct shard *s = ctx;
+    for (uint32_t i = 0; i < s->tablet_count; i++) {
+        if (refers(s->tablets[i], ref)) {
+            shard_condemn(s, s->tablets[i], "a blob is damaged");
+        }
+    }
+}
+
+/* ---- recovery ---- */
+
+static void check_ref(struct tablet *t, const struct blob_ref *ref)
+{
+    if (!blobs_has(t->shard->blobs->blobs, ref) && t->blobs.whole) {
+        char id[33];
+        id128_format(ref->id, id);
+        log_error(t->shard->env->log, "blobs", "blob-missing",
+                  "tablet=%" PRIu32 " blob=%s length=%" PRIu32, t->id, id,
+                  ref->len);
+        t->blobs.whole = false;
+    }
+}
+
+static void check_entry(void *ctx, const struct blob_ref *ref)
+{
+    check_ref(ctx, ref);
+}
+
+static void check_cell(void *ctx, struct slice key, const struct place *p)
+{
+    struct blob_ref ref = blob_of_place(p);
+    (void)key;
+    if (p->tag == VALUE_BLOB) {
+        check_ref(ctx, &ref);
+    }
+}
+
+bool shard_blobs_whole(struct shard *s, struct tablet *t)
+{
+    (void)s;
+    t->blobs.whole = true;
+    replica_each_blob(t->core, check_entry, t);
+    struct state_walk *w = state_walk_new(replica_state(t->core));
+    (void)state_walk_on(w, SIZE_MAX, check_cell, t);
+    state_walk_free(w);
+    return t->blobs.whole;
+}
+
+static void on_failed(void *ctx, enum status why)
+{
+    shard_fatal(ctx, why, "the blob log could not be written (R18)");
+}
+
+static void on_full(void *ctx, bool full)
+{
+    struct shard *s = ctx;
+    s->blobs->full = full;
+    shard_tell_full(s);
+}
+
+static void on_tick(struct env_timer *timer)
+{
+    struct shard_blobs *k = timer->data;
+    int64_t now = env_now_us(k->s->env);
+    k->ticking = false;
+    if (k->s->fatal) {
+        return;
+    }
+    upload_on_tick(k, now);
+    incoming_on_tick(k, now);
+    if (!TAILQ_EMPTY(&k->uploads) || !TAILQ_EMPTY(&k->pushes) ||
+        !TAILQ_EMPTY(&k->incoming)) {
+        bulk_tick(k);
+    }
+}
+
+void bulk_tick(struct shard_blobs *k)
+{
+    if (!k->ticking && !k->s->fatal) {
+        k->ticking = true;
+        env_timer_start(k->s->env, &k->tick, BULK_TICK_US);
+    }
+}
+
+enum status shard_blobs_open(struct shard *s, struct err *err)
+{
+    struct shard_blobs *k = xcalloc(1, sizeof(*k));
+    struct blobs_report report;
+    struct blobs_options o = {
+        .store = s->store->id,
+        .key = {s->store->record_key[0], s->store->record_key[1]},
+        .file_size = s->o.blob_file_size,
+        .folder = s->folder,
+        .on_failed = on_failed,
+        .on_full = on_full,
+        .on_damaged = on_damaged,
+        .ctx = s,
+    };
+    k->s = s;
+    k->tick = (struct env_timer){.fn = on_tick, .data = k};
+    TAILQ_INIT(&k->uploads);
+    TAILQ_INIT(&k->pushes);
+    TAILQ_INIT(&k->incoming);
+    s->blobs = k;
+    enum status st = blobs_open(s->env, &o, &report, &k->blobs, err);
+    if (st != ST_OK) {
+        return st;
+    }
+    s->host.on_blob = on_entry_blob;
+    log_info(s->env->log, "shard", "blobs-recovered",
+             "files=%" PRIu32 " blobs=%" PRIu64 " bytes=%" PRIu64
+             " walked=%" PRIu64 " buffered=%d",
+             report.files, report.blobs, report.bytes, report.walked,
+             (int)report.buffered);
+    return ST_OK;
+}
+
+void shard_blobs_settle(struct shard *s)
+{
+    blobs_settle(s->blobs->blobs);
+}
+
+void shard_blobs_free(struct shard *s)
+{
+    struct shard_blobs *k = s->blobs;
+    if (k == NULL) {
+        return;
+    }
+    env_timer_stop(s->env, &k->tick);
+    upload_free_all(k);
+    incoming_free_all(k);
+    blobs_close(k->blobs);
+    free(k);
+    s->blobs = NULL;
+}
+
+/* ---- the rest of the shard ---- */
+
+bool shard_blobs_full(const struct shard *s)
+{
+    return s->blobs->full;
+}
+
+int64_t shard_blobs_pending_us(const struct shard *s)
+{
+    return blobs_pending_age_us(s->blobs->blobs);
+}
+
+bool bulk_send(struct shard_blobs *k, struct replica to,
+               const struct wire_msg *m)
+{
+    buf_clear(&k->s->out);
+    wire_put(&k->s->out, m);
+    return links_send(k->s->bulk, to.node, to.store, buf_slice(&k->s->out));
+}
+
+bool shard_blobs_on_message(struct shard *s, const struct env_peer *from,
+                            const struct wire_msg *m)
+{
+    switch ((int)m->type) {
+    case MSG_BLOB_PIECE:
+        incoming_on_piece(s->blobs, from, &m->u.blob_piece);
+        return true;
+    case MSG_BLOB_STATE:
+        upload_on_state(s->blobs, from, &m->u.blob_state);
+        return true;
+    case MSG_BLOB_ASK:
+        upload_on_ask(s->blobs, from, &m->u.blob_ask);
+        return true;
+    default:
+        return false;
+    }
+}
+
+void shard_blobs_on_link(struct shard *s, uint32_t node, bool up)
+{
+    if (s->blobs != NULL && !s->fatal) {
+        upload_on_link(s->blobs, node, up);
+    }
+}
+
+void shard_blobs_on_epoch(struct tablet *t)
+{
+    upload_on_epoch(t->shard->blobs, t);
+    incoming_on_epoch(t->shard->blobs, t);
+}
