@@ -277,6 +277,11 @@ bool blobs_has(const struct blobs *b, const struct blob_ref *ref)
            blob_ref_equal(&blob->ref, ref);
 }
 
+uint64_t blobs_seed(const struct blobs *b, const struct blob_ref *ref)
+{
+    return blobs_has(b, ref) ? blob_find(b, &ref->id)->ref.seed : 0;
+}
+
 bool blobs_refer(struct blobs *b, const struct blob_ref *ref)
 {
     struct blob *blob = blob_find(b, &ref->id);

@@ -91,6 +91,8 @@ bool blobs_refer(struct blobs *b, const struct blob_ref *ref);
 void blobs_unrefer(struct blobs *b, const struct blob_ref *ref);
 /* True if it is here, synced, and as REF says. */
 bool blobs_has(const struct blobs *b, const struct blob_ref *ref);
+/* The seed of REF's digest, 0 if it is not here. */
+uint64_t blobs_seed(const struct blobs *b, const struct blob_ref *ref);
 
 /* ---- writing ---- */
 

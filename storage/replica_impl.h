@@ -117,6 +117,7 @@ struct pending {
     void *cookie;
 };
 
+/* A command that waits for the opening; it refers to its blobs meanwhile. */
 struct held {
     struct buf payload;
     bool settles;
@@ -206,6 +207,9 @@ struct entry *log_push(struct replica_core *r, struct name name,
 /* The same, with the effect that puts it on disk. */
 void log_append(struct replica_core *r, struct name name, struct slice payload,
                 struct effects *fx);
+/* PAYLOAD, of what is no entry yet, refers to blobs, or does no more. */
+void log_tell_blobs(const struct replica_core *r, struct slice payload,
+                    int delta);
 void log_cut(struct replica_core *r, struct name to);
 /* Forgets all entries; the log then ends at NAME. */
 void log_reset(struct replica_core *r, struct name name);

@@ -45,6 +45,12 @@ static struct pending pop_pending(struct replica_core *r)
     return p;
 }
 
+static void free_held(const struct replica_core *r, struct held *h)
+{
+    log_tell_blobs(r, buf_slice(&h->payload), -1);
+    buf_free(&h->payload);
+}
+
 bool replica_take_cookie(struct replica_core *r, void **cookie)
 {
     if (r->pending_count > 0) {
@@ -53,7 +59,7 @@ bool replica_take_cookie(struct replica_core *r, void **cookie)
     }
     if (r->held_count > 0) {
         struct held *h = &r->held[--r->held_count];
-        buf_free(&h->payload);
+        free_held(r, h);
         *cookie = h->cookie;
         return true;
     }
@@ -84,7 +90,7 @@ static void drop_held(struct replica_core *r, enum status why,
                       struct effects *fx)
 {
     for (uint32_t i = 0; i < r->held_count; i++) {
-        buf_free(&r->held[i].payload);
+        free_held(r, &r->held[i]);
         reply(fx, r->held[i].cookie, why);
     }
     r->held_count = 0;
@@ -142,6 +148,7 @@ static void hold(struct replica_core *r, const struct event *e,
     *h = (struct held){.cookie = e->u.command.cookie,
                        .settles = e->u.command.settles};
     buf_put_slice(&h->payload, e->u.command.payload);
+    log_tell_blobs(r, e->u.command.payload, 1);
     r->held_bytes += len;
 }
 
@@ -272,7 +279,7 @@ static void admit_held(struct replica_core *r, int64_t now_us,
         } else {
             reply(fx, h->cookie, s);
         }
-        buf_free(&h->payload);
+        free_held(r, h);
     }
     r->held_count = 0;
     r->held_bytes = 0;

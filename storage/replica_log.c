@@ -69,6 +69,16 @@ static void tell_blobs(const struct replica_core *r, const struct entry *e,
     }
 }
 
+void log_tell_blobs(const struct replica_core *r, struct slice payload,
+                    int delta)
+{
+    struct arena a = {0};
+    struct entry e = {.len = 0};
+    e.blob_count = blob_command_refs(payload, &a, &e.blobs);
+    tell_blobs(r, &e, delta);
+    arena_free(&a);
+}
+
 static void note_blobs(struct replica_core *r, struct entry *e,
                        struct slice payload)
 {

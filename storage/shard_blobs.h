@@ -101,6 +101,8 @@ void upload_on_epoch(struct shard_blobs *k, const struct tablet *t);
 void upload_free_all(struct shard_blobs *k);
 void incoming_on_piece(struct shard_blobs *k, const struct env_peer *from,
                        const struct msg_blob_piece *m);
+void incoming_on_gone(struct shard_blobs *k, const struct env_peer *from,
+                      const struct msg_blob_state *m);
 void incoming_on_tick(struct shard_blobs *k, int64_t now_us);
 void incoming_on_epoch(struct shard_blobs *k, struct tablet *t);
 void incoming_free_all(struct shard_blobs *k);

@@ -37,6 +37,7 @@ struct tablet_blobs {
     uint64_t dead_bytes;
     struct wanted_blob wanted[WANTED_MAX];
     uint32_t wanted_count; /* entries wait while there are any */
+    int64_t gone_us;       /* when the primary last had not got one; 0: never */
     bool whole;            /* recovery: nothing was missing so far */
 };
 

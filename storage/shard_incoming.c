@@ -150,6 +150,24 @@ bool shard_blobs_prepare(struct shard *s, struct tablet *t,
     return t->blobs.wanted_count > 0;
 }
 
+/* The primary has forgotten the entry: says where this log ends, so that it
+ * finds out that a snapshot is needed (R17). */
+void incoming_on_gone(struct shard_blobs *k, const struct env_peer *from,
+                      const struct msg_blob_state *m)
+{
+    struct tablet *t = shard_tablet(k->s, m->tablet);
+    int64_t now = env_now_us(k->s->env);
+    if (t == NULL || !is_from_primary(t, from, m->epoch) ||
+        t->blobs.wanted_count == 0 ||
+        (t->blobs.gone_us != 0 && now - t->blobs.gone_us < ASK_AGAIN_US)) {
+        return;
+    }
+    struct event e = {.kind = EVENT_BLOBS_HERE};
+    t->blobs.gone_us = now;
+    t->blobs.wanted_count = 0;
+    shard_step(k->s, t, &e);
+}
+
 void incoming_on_epoch(struct shard_blobs *k, struct tablet *t)
 {
     (void)k; /* what is under way may be gone on with by the next primary */

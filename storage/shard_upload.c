@@ -367,6 +367,10 @@ void upload_on_state(struct shard_blobs *k, const struct env_peer *from,
                      const struct msg_blob_state *m)
 {
     struct push *p = push_find(k, from->node, from->store, m->blob);
+    if (p == NULL && m->status == ST_GONE) {
+        incoming_on_gone(k, from, m);
+        return;
+    }
     if (p == NULL || p->tablet != m->tablet || p->epoch != m->epoch ||
         p->bytes == NULL) {
         return; /* late */
@@ -426,6 +430,18 @@ static void go_on(struct push *p, uint32_t offset)
     }
 }
 
+/* The entry was forgotten here meanwhile, and its blob with it. */
+static void say_gone(struct shard_blobs *k, const struct env_peer *from,
+                     const struct msg_blob_ask *m)
+{
+    struct wire_msg out = {.type = MSG_BLOB_STATE};
+    out.u.blob_state = (struct msg_blob_state){.tablet = m->tablet,
+                                               .epoch = m->epoch,
+                                               .blob = m->blob,
+                                               .status = ST_GONE};
+    (void)bulk_send(k, (struct replica){from->node, from->store}, &out);
+}
+
 void upload_on_ask(struct shard_blobs *k, const struct env_peer *from,
                    const struct msg_blob_ask *m)
 {
@@ -444,16 +460,18 @@ void upload_on_ask(struct shard_blobs *k, const struct env_peer *from,
     if (p != NULL || pulls_of(k, from->node) >= PULLS_MAX) {
         return;
     }
+    ref.seed = blobs_seed(k->blobs, &ref);
     p = push_new(k, t, (struct replica){from->node, from->store}, &ref);
     p->sent = p->taken = m->offset < m->length ? m->offset : 0;
     enum status s = blobs_read(k->blobs, &ref, on_read, p);
     if (s != ST_OK) {
         char id[33];
         id128_format(ref.id, id);
-        log_warn(k->s->env->log, "blobs", "asked-for-unknown",
+        log_info(k->s->env->log, "blobs", "asked-for-unknown",
                  "tablet=%" PRIu32 " from=%" PRIu32 " blob=%s status=%s", t->id,
                  from->node, id, status_name(s));
         push_free(p);
+        say_gone(k, from, m);
     }
 }
 

@@ -41,8 +41,8 @@ static struct cluster_options draw_cluster(const struct run_options *o,
 
 static struct workload_options draw_workload(struct sim_rng *r)
 {
-    /* above 1 KiB they leave memory */
-    static const uint32_t value_max[] = {200, 200, 3000, 9000, 40000};
+    /* Above 1 KiB they leave memory, above 16 KiB the log, too. */
+    static const uint32_t value_max[] = {200, 200, 3000, 9000, 40000, 400000};
     return (struct workload_options){
         .registers = (unsigned)sim_rng_range(r, 1, 6),
         .counters = (unsigned)sim_rng_range(r, 0, 2),
@@ -51,7 +51,7 @@ static struct workload_options draw_workload(struct sim_rng *r)
         .think_us = sim_rng_range(r, 5, 60) * SIM_MS,
         .timeout_us = sim_rng_range(r, 300, 6000) * SIM_MS,
         .settle_ppm = 900000,
-        .value_max = value_max[sim_rng_below(r, 5)],
+        .value_max = value_max[sim_rng_below(r, 6)],
     };
 }
 
