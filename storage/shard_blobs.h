@@ -4,6 +4,7 @@
  *   shard_blobs.c     design; references, recovery, room, time
  *   shard_upload.c    a primary: commands with large values, pushing
  *   shard_incoming.c  everybody else: receiving, asking
+ *   shard_keep.c      values of a snapshot
  */
 #ifndef STORAGE_SHARD_BLOBS_H
 #define STORAGE_SHARD_BLOBS_H
@@ -85,6 +86,25 @@ struct shard_blobs {
     uint32_t incoming_count;
     bool full;
 };
+
+/* What a snapshot that is being fetched has put into the blob log and is not
+ * synced yet (shard_keep.c). ON_CHANGE comes when all is, or one could not be
+ * written (not OK). */
+struct kept_blobs {
+    struct shard_blobs *k;
+    TAILQ_HEAD(, kept_blob) list;
+    uint32_t count;
+    uint64_t bytes;
+    void (*on_change)(void *ctx, enum status s);
+    void *ctx;
+};
+void kept_blobs_init(struct kept_blobs *x, struct shard *s,
+                     void (*on_change)(void *ctx, enum status s), void *ctx);
+void kept_blobs_drop(struct kept_blobs *x);
+/* Keeps VALUE of the (encoded) KEY. ST_BUSY: too much is on its way;
+ * ST_NO_SPACE. */
+enum status kept_blobs_put(struct kept_blobs *x, struct slice key,
+                           struct slice value, struct place *out) MUST_CHECK;
 
 /* ---- between these files ---- */
 void bulk_tick(struct shard_blobs *k); /* something waits for time to pass */

@@ -4,17 +4,18 @@
  * as the reader comes back; the reader loads the pages into a fresh state,
  * writes that as its checkpoint, and only when it is on disk installs it. The
  * pages bring large values along: each becomes a record of its own in the
- * reader's log (WAL_VALUE), which no replay looks at and the checkpoint has
- * the place of; it is not written before they are on disk. What the log had no
- * room for is asked for again. All fetches together have only so many bytes of
- * values on their way to the disk: the log's other users wait for its syncs.
+ * reader's log (WAL_VALUE), which no replay looks at, or, larger still, a blob
+ * (shard_keep.c); the checkpoint has their places and is not written before
+ * they are on disk. What there was no room for is asked for again. All fetches
+ * together have only so many bytes of values on their way to the log: its other
+ * users wait for its syncs.
  * One fetch runs at a time for a tablet; whatever goes wrong ends it, and the
  * primary, hearing where this replica stands, begins again. Where the disk had
  * no room for the checkpoint, the next fetch rests before it reads anything:
  * it would only find the same, and all of a tablet is much to send in vain.
  */
 #include "storage/key.h"
-#include "storage/shard_impl.h"
+#include "storage/shard_blobs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,8 @@ struct fetch {
     struct state *state;
     struct name name;
     bool rests; /* nothing was asked yet: the disk was full last time */
-    uint64_t values_end; /* of the log's, where its last value ends */
+    uint64_t values_end;     /* of the log's, where its last value ends */
+    struct kept_blobs blobs; /* those on their way to the disk */
     /* The last cell that is loaded: what is asked for comes behind it. */
     bool has_after;
     struct buf after_partition, after_row, after_column;
@@ -188,6 +190,7 @@ static void free_fetch(struct fetch *f)
 {
     f->tablet->fetch = NULL;
     env_timer_stop(f->shard->env, &f->again);
+    kept_blobs_drop(&f->blobs);
     state_free(f->state);
     buf_free(&f->after_partition);
     buf_free(&f->after_row);
@@ -351,6 +354,33 @@ static void remember_cell(struct fetch *f, const struct cell *c)
     remember(&f->after_column, c->column);
 }
 
+static void note_written(struct tablet *t, enum status st)
+{
+    if (st == ST_OK) {
+        t->fetch_rest_us = 0;
+    } else if (st == ST_NO_SPACE) {
+        int64_t rest = 2 * t->fetch_rest_us;
+        rest = rest < REST_FIRST_US ? REST_FIRST_US : rest;
+        t->fetch_rest_us = rest < REST_MOST_US ? rest : REST_MOST_US;
+        t->fetch_after_us = env_now_us(t->shard->env) + t->fetch_rest_us;
+        log_error(t->shard->env->log, "catchup", "no-space",
+                  "tablet=%" PRIu32 " action=try_again after_s=%" PRId64, t->id,
+                  t->fetch_rest_us / 1000000);
+    }
+}
+
+/* The blobs of the pages so far are synced, or one of them will not be. */
+static void on_blobs(void *ctx, enum status st)
+{
+    struct fetch *f = ctx;
+    if (st == ST_OK) {
+        catchup_begin_writing(f->tablet);
+    } else {
+        note_written(f->tablet, st);
+        end_fetch(f, NULL);
+    }
+}
+
 void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
                    uint64_t epoch)
 {
@@ -365,6 +395,7 @@ void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
     f->again.fn = on_again;
     f->again.data = f;
     state_on_place(f->state, shard_on_place, t);
+    kept_blobs_init(&f->blobs, s, on_blobs, f);
     t->fetch = f;
     f->rests = env_now_us(s->env) < t->fetch_after_us;
     if (f->rests) {
@@ -395,17 +426,29 @@ static struct place keep_value(struct fetch *f, const struct cell *c)
                           .digest = place_digest(key_slice(&k), c->value)};
 }
 
+static enum status keep_blob(struct fetch *f, const struct cell *c,
+                             struct place *out)
+{
+    struct key k;
+    key_encode(&k, c->partition, c->row, c->column);
+    return kept_blobs_put(&f->blobs, key_slice(&k), c->value, out);
+}
+
 /* ST_BUSY, ST_NO_SPACE: the log does not take it now. */
 static enum status load_cell(struct fetch *f, const struct cell *c)
 {
     struct place place = {.tag = VALUE_INLINE};
     size_t len = c->value.len;
-    if (len > LIMIT_VALUE_INLINE) {
-        enum status st = wal_room(f->shard->wal, len + WAL_RECORD_OVERHEAD);
-        if (st != ST_OK || unsynced(f->shard) > UNSYNCED_MOST) {
-            return st == ST_OK ? ST_BUSY : st;
-        }
-        place = keep_value(f, c);
+    enum status st = ST_OK;
+    if (len > LIMIT_VALUE_LOGGED) {
+        st = keep_blob(f, c, &place);
+    } else if (len > LIMIT_VALUE_INLINE) {
+        st = wal_room(f->shard->wal, len + WAL_RECORD_OVERHEAD);
+        st = st == ST_OK && unsynced(f->shard) > UNSYNCED_MOST ? ST_BUSY : st;
+        place = st == ST_OK ? keep_value(f, c) : place;
+    }
+    if (st != ST_OK) {
+        return st;
     }
     f->shard->figures.catchup_received +=
         c->partition.len + c->row.len + c->column.len + len;
@@ -453,24 +496,10 @@ static void finish_fetch(struct fetch *f)
 void catchup_begin_writing(struct tablet *t)
 {
     if (t->fetch != NULL && t->fetch->complete && t->writer == NULL &&
-        !t->shard->fatal && wal_synced(t->shard->wal) >= t->fetch->values_end) {
+        !t->shard->fatal && t->fetch->blobs.count == 0 &&
+        wal_synced(t->shard->wal) >= t->fetch->values_end) {
         t->installing = true;
         checkpoint_begin_take(t->shard, t, state_snapshot(t->fetch->state));
-    }
-}
-
-static void note_written(struct tablet *t, enum status st)
-{
-    if (st == ST_OK) {
-        t->fetch_rest_us = 0;
-    } else if (st == ST_NO_SPACE) {
-        int64_t rest = 2 * t->fetch_rest_us;
-        rest = rest < REST_FIRST_US ? REST_FIRST_US : rest;
-        t->fetch_rest_us = rest < REST_MOST_US ? rest : REST_MOST_US;
-        t->fetch_after_us = env_now_us(t->shard->env) + t->fetch_rest_us;
-        log_error(t->shard->env->log, "catchup", "no-space",
-                  "tablet=%" PRIu32 " action=try_again after_s=%" PRId64, t->id,
-                  t->fetch_rest_us / 1000000);
     }
 }
 
