@@ -241,7 +241,7 @@ static void on_tick(struct env_timer *timer)
     struct shard_blobs *k = timer->data;
     int64_t now = env_now_us(k->s->env);
     k->ticking = false;
-    if (k->s->fatal) {
+    if (k->s->fatal || k->s->bulk == NULL) {
         return;
     }
     upload_on_tick(k, now);
@@ -327,6 +327,9 @@ int64_t shard_blobs_pending_us(const struct shard *s)
 bool bulk_send(struct shard_blobs *k, struct replica to,
                const struct wire_msg *m)
 {
+    if (k->s->fatal || k->s->bulk == NULL) {
+        return false; /* stopping: the links are gone */
+    }
     buf_clear(&k->s->out);
     wire_put(&k->s->out, m);
     return links_send(k->s->bulk, to.node, to.store, buf_slice(&k->s->out));
