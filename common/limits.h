@@ -49,10 +49,10 @@
 #define LIMIT_REPLICAS 8         /* members and learners of a tablet */
 #define LIMIT_ADDRESS 128
 #define LIMIT_NAME 64
-#define LIMIT_SERVICES 8          /* addresses one node announces */
-#define LIMIT_RUNS 256            /* name runs in one TAIL message */
-#define LIMIT_BLOB_PIECE KIB(256) /* of a blob in one message (R6) */
-#define LIMIT_BLOB_REFS 1024      /* blobs that one entry refers to */
+#define LIMIT_SERVICES 8        /* addresses one node announces */
+#define LIMIT_RUNS 256          /* name runs in one TAIL message */
+#define LIMIT_BLOB_PIECE MIB(1) /* of a blob in one message (R6) */
+#define LIMIT_BLOB_REFS 1024    /* blobs that one entry refers to */
 
 /* Clients (R23). */
 #define LIMIT_CLIENTS 4096        /* sessions a tablet keeps */

@@ -24,10 +24,11 @@ struct storage_node_options {
     const char *status_address;      /* announced in the map; may be "" */
     const char *data_dir;            /* for messages; may be NULL */
     const char *const *coordinators; /* ends with NULL */
-    uint64_t log_limit;    /* bytes of log before checkpoints; 0: default */
-    uint64_t segment_size; /* 0: default */
+    uint64_t log_limit;      /* bytes of log before checkpoints; 0: default */
+    uint64_t segment_size;   /* 0: default */
     uint64_t blob_file_size; /* 0: default */
-    uint64_t value_cache;  /* bytes of values read lately; 0: none */
+    uint32_t blob_piece;     /* bytes in one message; 0: LIMIT_BLOB_PIECE */
+    uint64_t value_cache;    /* bytes of values read lately; 0: none */
     /* A tablet's replicas are compared once in it, and a pass of the scrub is
      * begun; 0: neither. */
     int64_t scrub_interval_us;
@@ -106,6 +107,9 @@ struct storage_figures {
     uint64_t epochs, lease_losses;
     uint64_t values_damaged;
     uint64_t cache_hits, cache_misses, cache_bytes;
+    uint64_t blob_written; /* bytes, by the collection too */
+    uint64_t blob_moved, blob_orphans, blobs_damaged;
+    uint64_t blob_files, blob_live, blob_dead;        /* now; bytes */
     uint64_t values_fetching;                         /* bytes of memory, now */
     uint64_t log_queued, requests, held, uncommitted; /* now */
     int64_t checkpoint_age_us; /* of the oldest tablet's */

@@ -319,6 +319,19 @@ bool shard_blobs_full(const struct shard *s)
     return s->blobs->full;
 }
 
+void shard_blobs_figures(const struct shard *s, struct storage_figures *out)
+{
+    struct blobs_stats st;
+    blobs_get_stats(s->blobs->blobs, &st);
+    out->blob_written = st.bytes + st.moved_bytes;
+    out->blob_moved = st.moved_bytes;
+    out->blob_orphans = st.orphans;
+    out->blobs_damaged = st.damaged;
+    out->blob_files = st.files;
+    out->blob_live = st.live_bytes;
+    out->blob_dead = st.dead_bytes;
+}
+
 int64_t shard_blobs_pending_us(const struct shard *s)
 {
     return blobs_pending_age_us(s->blobs->blobs);

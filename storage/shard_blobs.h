@@ -16,8 +16,8 @@
 
 #define UPLOADS_BYTES MIB(64) /* values of commands under way */
 #define PUSHES_BYTES MIB(64)  /* of what is pushed and waited for no more */
-#define PUSH_WINDOW MIB(2)    /* of one blob ahead of its receiver's word */
-#define PUSH_FLIGHT MIB(8)    /* of all to one receiver */
+#define PUSH_WINDOW MIB(5)    /* of one blob ahead of its receiver's word */
+#define PUSH_FLIGHT MIB(16)   /* of all to one receiver */
 #define PULLS_MAX 8           /* under way for one receiver */
 #define ASKS_MAX 4            /* under way from here */
 #define INCOMING_MAX 256      /* blobs that are being received */

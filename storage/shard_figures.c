@@ -56,6 +56,7 @@ void shard_figures(struct shard *s, struct storage_figures *out)
     out->cache_misses = cache.misses;
     out->cache_bytes = cache.bytes;
     out->values_fetching = s->values_bytes;
+    shard_blobs_figures(s, out);
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         add_tablet(s->tablets[i], now, out);
     }

@@ -403,6 +403,7 @@ bool shard_blobs_on_message(struct shard *s, const struct env_peer *from,
 void shard_blobs_on_link(struct shard *s, uint32_t node, bool up);
 void shard_blobs_on_epoch(struct tablet *t);
 bool shard_blobs_full(const struct shard *s);
+void shard_blobs_figures(const struct shard *s, struct storage_figures *out);
 int64_t shard_blobs_pending_us(const struct shard *s); /* R18 */
 void shard_blobs_free_tablet(struct tablet *t);
 

@@ -55,7 +55,9 @@ static struct push *push_find(const struct shard_blobs *k, uint32_t node,
 static bool send_piece(struct push *p)
 {
     uint32_t left = p->ref.len - p->sent;
-    uint32_t n = left < LIMIT_BLOB_PIECE ? left : LIMIT_BLOB_PIECE;
+    uint32_t most = p->k->s->o.blob_piece;
+    most = most == 0 ? LIMIT_BLOB_PIECE : most;
+    uint32_t n = left < most ? left : most;
     struct wire_msg m = {.type = MSG_BLOB_PIECE};
     m.u.blob_piece = (struct msg_blob_piece){
         .tablet = p->tablet,

@@ -231,6 +231,13 @@ static void refresh_figures(struct storaged *s)
     count_to(m, M_CACHE_HITS, f.cache_hits);
     count_to(m, M_CACHE_MISSES, f.cache_misses);
     count_to(m, M_VALUES_DAMAGED, f.values_damaged);
+    count_to(m, M_BLOB_WRITTEN, f.blob_written);
+    count_to(m, M_BLOB_MOVED, f.blob_moved);
+    count_to(m, M_BLOB_ORPHANS, f.blob_orphans);
+    count_to(m, M_BLOBS_DAMAGED, f.blobs_damaged);
+    metrics_set(m, M_BLOB_FILES, (int64_t)f.blob_files);
+    metrics_set(m, M_BLOB_LIVE, (int64_t)f.blob_live);
+    metrics_set(m, M_BLOB_DEAD, (int64_t)f.blob_dead);
     metrics_set(m, M_CACHE_BYTES, (int64_t)f.cache_bytes);
     metrics_set(m, M_VALUES_FETCHING, (int64_t)f.values_fetching);
     count_to(m, M_CATCHUP_SENT, f.catchup_sent);

@@ -144,6 +144,7 @@ static struct storage_node_options storage_setup(struct member *m)
         .log_limit = m->c->o.log_limit,
         .segment_size = m->c->o.segment_size,
         .blob_file_size = 4 * m->c->o.segment_size,
+        .blob_piece = KIB(24),
         .value_cache = KIB(64),
         .scrub_interval_us = 2000 * SIM_MS,
         .scrub_rate = MIB(4),

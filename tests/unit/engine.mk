@@ -103,3 +103,8 @@ check_PROGRAMS += unit_scrub
 unit_scrub_SOURCES = tests/unit/test_scrub.c
 unit_scrub_LDADD = $(ENGINE_UNIT)
 TESTS += unit_scrub
+check_PROGRAMS += unit_shard_blobs
+unit_shard_blobs_SOURCES = tests/unit/test_shard_blobs.c \
+    tests/unit/node_rig.c tests/unit/node_rig.h
+unit_shard_blobs_LDADD = $(ENGINE_UNIT)
+TESTS += unit_shard_blobs
