@@ -109,6 +109,20 @@ static void note_reset(struct tablet *t, const struct wal_record *r)
     if (replica_resets(r)) {
         t->void_seq = r->name.seq == 0 ? r->seq : 0;
         t->void_position = r->position;
+        t->void_end = t->void_seq != 0 ? r->end : 0;
+        t->void_clock = wal_value_clock(t->shard->wal);
+    }
+}
+
+/* The values of the state that T has begun anew without take room that the
+ * snapshot which it needs may need. */
+static void release_void(struct tablet *t)
+{
+    struct wal *w = t->shard->wal;
+    if (t->void_end != 0 && t->void_end <= wal_synced(w)) {
+        t->void_end = 0;
+        wal_value_checkpointed(w, t->id, t->void_clock);
+        wal_kept_release(w, values_oldest(t->shard));
     }
 }
 
@@ -260,6 +274,7 @@ static void on_synced(void *ctx, uint64_t position)
             shard_step(s, t, &e);
         }
         catchup_begin_writing(t);
+        release_void(t);
     }
     collect_on_synced(s);
     checkpoint_consider(s);
@@ -367,7 +382,7 @@ static enum status on_replay(void *ctx, const struct wal_record *record)
         note_reset(t, record);
     }
     if (state_applied(replica_state(t->core)).seq >= t->void_seq) {
-        t->void_seq = 0; /* a checkpoint was made since */
+        t->void_seq = t->void_end = 0; /* a checkpoint was made since */
     }
     return ST_OK;
 }
@@ -510,7 +525,8 @@ static enum status open_log(struct shard *s, struct err *err)
         replica_recovered(t->core, t->condemned || less || !whole ||
                                        damage_touches(t, &report));
         t->checkpoint_wanted = needs_damaged(s, t, &report);
-        t->writing_clock = wal_value_clock(s->wal);
+        t->writing_clock = t->void_clock = wal_value_clock(s->wal);
+        release_void(t);
         if (t->missing > 0 && !replica_is_damaged(t->core)) {
             replica_lost_values(t->core, t->missing);
         }

@@ -72,6 +72,9 @@ struct tablet {
      * seq are void because of it, and it is needed as long as one may be
      * there. 0: not, or a snapshot was installed since. */
     uint64_t void_seq, void_position;
+    /* Once the log is synced up to here nobody begins with those checkpoints,
+     * nor with the places that died before this time. 0: it is. */
+    uint64_t void_end, void_clock;
     int64_t missing;        /* its places that no segment of the log has */
     int64_t damage_next_us; /* when a damaged value may be told of again */
     struct tablet_blobs blobs;

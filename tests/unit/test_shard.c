@@ -564,6 +564,36 @@ START_TEST(a_lost_value_condemns)
 }
 END_TEST
 
+/* What a replica had before it begins anew takes no room, however long it
+ * waits for its snapshot. */
+START_TEST(what_is_void_takes_no_room)
+{
+    struct tablet *t = follow(1);
+    prepare_put(t);
+    commit(t);
+    checkpoint_now(t);
+    fill(follow(2), 150);
+    ck_assert_uint_eq(wal_kept_count(b.s->wal), 1);
+    shard_condemn(b.s, t, "a test");
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(wal_kept_count(b.s->wal), 1);
+    if (_i == 1) {
+        bench_close();
+        bench_open();
+        ck_assert_uint_eq(wal_kept_count(b.s->wal), 1);
+    }
+    b.epoch++;
+    t = enter(1, false);
+    ck_assert(!damaged(1));
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(wal_kept_count(b.s->wal), 0);
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(wal_kept_count(b.s->wal), 0);
+}
+END_TEST
+
 static void on_piece(struct env_io *io, enum status st)
 {
     *(enum status *)io->data = st;
@@ -620,6 +650,7 @@ int main(void)
     tcase_add_test(c, given_up_snapshots_leave_nothing);
     tcase_add_test(c, a_value_to_be_applied_stays);
     tcase_add_test(c, a_lost_value_condemns);
+    tcase_add_loop_test(c, what_is_void_takes_no_room, 0, 2);
     tcase_add_loop_test(c, one_bad_sector_is_one, 0, 2);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
