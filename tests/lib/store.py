@@ -312,7 +312,11 @@ class Writer:
                  f"127.0.0.1:{self.store.port('coordinator-1')}", *self.args],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
                 text=True)
-        self.progress()
+        try:
+            self.progress()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, kind, value, trace):
