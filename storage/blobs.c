@@ -195,9 +195,12 @@ static void note_full(struct blobs *b, bool full)
     }
     b->full = full;
     if (full) {
-        log_warn(b->env->log, "blobs", "no-space", "free=%llu reserve=%llu",
-                 (unsigned long long)b->free_bytes,
-                 (unsigned long long)b->o.reserve);
+        log_error(b->env->log, "blobs", "disk-full", "free=%llu reserve=%llu",
+                  (unsigned long long)b->free_bytes,
+                  (unsigned long long)b->o.reserve);
+    } else {
+        log_info(b->env->log, "blobs", "disk-has-room", "free=%llu",
+                 (unsigned long long)b->free_bytes);
     }
     if (b->o.on_full != NULL) {
         b->o.on_full(b->o.ctx, full);

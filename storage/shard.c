@@ -315,6 +315,7 @@ static enum status room(void *ctx, size_t bytes, bool settles)
 {
     struct shard *s = ctx;
     enum status st = wal_room(s->wal, bytes);
+    st = st == ST_OK && shard_blobs_full(s) ? ST_NO_SPACE : st;
     bool reserve = st == ST_NO_SPACE && settles && wal_has_room(s->wal, bytes);
     return reserve ? ST_OK : st;
 }
