@@ -84,7 +84,7 @@ static bool rot_some(struct member *m, bool anywhere, bool digest)
 bool rot_value(struct member *m)
 {
     /* Where all values are on disk, the sum of what there is. */
-    return rot_some(m, false, false) || rot_some(m, false, true);
+    return rot_some(m, false, false) || rot_some(m, true, true);
 }
 
 bool rot_digest(struct member *m)
