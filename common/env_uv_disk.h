@@ -66,6 +66,7 @@ struct disk {
     uint32_t fetching;      /* in threads */
     bool no_cached_reads;   /* the file system cannot read from memory alone */
     uint64_t asked;
+    uint32_t under_way;  /* operations asked for and not told yet */
     struct op_list done; /* run on the loop, to be told in its next turn */
     int64_t sync_us;     /* what an fdatasync takes: its median, about */
     struct metric_histogram sync_times;
@@ -77,8 +78,11 @@ struct disk {
 
 enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
                              struct err *err);
-/* Closes files; those with operations under way close after them. */
+/* Closes the files that nobody has closed, once all operations under way are
+ * told: who hears of one may close files itself. */
 void env_uv_disk_fini(struct env_uv *u);
+/* The last operation of a closing U was told. */
+void env_uv_disk_at_rest(struct env_uv *u);
 void env_uv_disk_free(struct env_uv *u);
 enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
                              struct env_file **out);

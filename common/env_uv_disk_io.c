@@ -180,15 +180,22 @@ enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
     return s;
 }
 
-void env_uv_disk_fini(struct env_uv *u)
+void env_uv_disk_at_rest(struct env_uv *u)
 {
     struct env_file *f, *next;
-    env_uv_queue_fini(u);
     for (f = TAILQ_FIRST(&u->disk.files); f != NULL; f = next) {
         next = TAILQ_NEXT(f, link);
         if (!f->closing) {
             env_uv_file_close(f);
         }
+    }
+}
+
+void env_uv_disk_fini(struct env_uv *u)
+{
+    env_uv_queue_fini(u);
+    if (u->disk.under_way == 0) {
+        env_uv_disk_at_rest(u);
     }
 }
 

@@ -351,6 +351,10 @@ static void finish(struct disk_op *op)
     free(op);
     io->impl = NULL;
     io->done(io, s);
+    assert(u->disk.under_way > 0);
+    if (--u->disk.under_way == 0 && u->closing) {
+        env_uv_disk_at_rest(u);
+    }
     env_uv_release(u);
 }
 
@@ -405,6 +409,7 @@ static struct disk_op *op_new(struct env_uv *u, enum disk_kind kind,
     op->kind = kind;
     op->io = io;
     op->asked = u->disk.asked++;
+    u->disk.under_way++;
     op->work.data = op;
     op->status = u->closing ? ST_STOPPING : ST_OK;
     io->impl = op;

@@ -788,6 +788,29 @@ START_TEST(close_with_operations)
 }
 END_TEST
 
+static struct env_file *theirs[3];
+
+static void close_theirs(struct env_io *io, enum status s)
+{
+    (void)io;
+    ck_assert_int_eq(s, ST_OK);
+    for (int i = 0; i < 3; i++) {
+        env->ops->file_close(theirs[i]);
+    }
+}
+
+/* Whoever waits for an operation under way still has its files. */
+START_TEST(close_in_a_callback)
+{
+    static struct env_io io = {.done = close_theirs};
+    for (int i = 0; i < 3; i++) {
+        theirs[i] = file((const char *const[]){"a", "b", "c"}[i], ENV_CREATE);
+    }
+    env->ops->file_write(theirs[1], 0, slice_of("x"), true, &io);
+    close_env();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("env_disk");
@@ -819,6 +842,7 @@ int main(void)
     tcase_add_test(t, locked);
     tcase_add_test(t, bad_directory);
     tcase_add_test(t, close_with_operations);
+    tcase_add_test(t, close_in_a_callback);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
