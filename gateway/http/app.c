@@ -152,7 +152,7 @@ static bool check_guard(struct http_call *c, enum http_guard guard)
         return false;
     }
     if (guard == HTTP_GUARD_TOKEN &&
-        (c->req->csrf == NULL ||
+        (c->req->csrf == NULL || c->cookie == NULL ||
          !session_csrf_matches(slice_of(c->cookie), slice_of(c->req->csrf)))) {
         http_call_refuse(c, HTTP_ERROR_BAD_CSRF, NULL);
         return false;

@@ -2,7 +2,8 @@
  * Random faults. Each has a beginning, an end, and a duration between them;
  * several may be on at once. What would lose data by right is not done: a
  * disk is wiped or damaged only while every tablet is whole, and no other
- * until it is whole again.
+ * until it is whole again; nor is one, once another has rotted, for that may
+ * lie unseen until it is read.
  */
 #include "tests/sim/scenario.h"
 #include "tests/sim/workload.h"
@@ -22,7 +23,8 @@ struct nemesis {
     struct cluster *c;
     struct sim_rng rng;
     struct fault faults[FAULTS_MAX];
-    bool damaged; /* a replica's data is gone until all is whole */
+    bool damaged;          /* a replica's data is gone until all is whole */
+    struct member *rotten; /* NULL: nobody's disk has rotted yet */
 };
 
 struct fault_kind {
@@ -327,10 +329,17 @@ static void end_full(struct nemesis *n, struct fault *f)
     sim_disk_limit(f->a->host, 0);
 }
 
+/* Whether all that A has may be lost. */
+static bool may_lose(const struct nemesis *n, const struct member *a)
+{
+    return !n->damaged && (n->rotten == NULL || n->rotten == a) &&
+           sim_cluster_whole(n->c, NULL);
+}
+
 static bool begin_wipe(struct nemesis *n, struct fault *f)
 {
     f->a = any_storage(n);
-    if (n->damaged || !sim_cluster_whole(n->c, NULL)) {
+    if (!may_lose(n, f->a)) {
         return false;
     }
     member_kill(f->a, some_ms(n, 1, 1500));
@@ -371,10 +380,11 @@ static void rot_file(void *ctx, const char *name, uint64_t size)
 static bool begin_rot(struct nemesis *n, struct fault *f)
 {
     f->a = any_storage(n);
-    if (n->damaged || !sim_cluster_whole(n->c, NULL)) {
+    if (!may_lose(n, f->a)) {
         return false;
     }
     member_kill(f->a, some_ms(n, 1, 1500));
+    n->rotten = f->a;
     uint64_t used = sim_disk_used(f->a->host);
     for (uint64_t i = sim_rng_below(&n->rng, 4) + 1; i > 0 && used > 0; i--) {
         struct rot r = {n, f->a->host, sim_rng_below(&n->rng, used)};
