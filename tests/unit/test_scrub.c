@@ -38,7 +38,7 @@ static struct state *make_state(uint32_t cells)
 {
     struct state *s = state_new();
     for (uint32_t i = 0; i < cells; i++) {
-        char row[8], value[80];
+        char row[16], value[80];
         snprintf(row, sizeof(row), "%06u", i);
         snprintf(value, sizeof(value), "the value of cell %u", i);
         struct cell cell = {.partition = slice_of("p"),
