@@ -47,7 +47,7 @@ GOES_ON = [
     (f"pwrite {CHECKPOINT} ENOSPC", "module=checkpoint event=failed"),
     (f"fsync {CHECKPOINT} EIO", "module=checkpoint event=failed"),
     (f"rename {CHECKPOINT} EIO", "module=checkpoint event=failed"),
-    (f"unlink {CHECKPOINT} EIO 3 1", ""),
+    ("unlink .ckpt EIO", "module=checkpoint event=remove-failed"),
 ]
 COORDINATOR_ENDS = [
     ("pwrite register EIO", "register cannot be written"),

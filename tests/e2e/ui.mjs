@@ -202,7 +202,9 @@ await test("delete, undo, flag, archive, mark unread", async () => {
   check((await row(b, "Half a thought").locator(".row-star").getAttribute("aria-pressed")) === "true", "the flag stays");
   check(await row(b, "Half a thought").getAttribute("class").then((c) => c.includes("unread")), "unread stays");
   await row(b, "Half a thought").locator(".row-link").click();
+  await b.waitForSelector(".message-subject:has-text('Half a thought')");
   await b.keyboard.press("#");
+  await row(b, "Half a thought").waitFor({ state: "detached" });
   await b.click('.folders a[href="#/trash"]');
   await row(b, "Half a thought").locator(".row-link").click();
   await b.waitForSelector(".message-subject:has-text('Half a thought')");
