@@ -69,10 +69,13 @@ class Files:
 
 
 def needed(files):
-    """Records of entries that the checkpoints do not have."""
+    """Records of entries that the checkpoints do not have, and that a later
+    record proves to have been synced: else they are a torn tail (R16)."""
     seqs = {r["tablet"]: int(r["seq"]) for r in files.checkpoints(True)}
+    proven = max(int(r["mark"]) for r in files.rows["record"])
     return [r for r in files.rows["record"] if r["kind"] == "entry"
-            and int(r["name"].split(".")[1]) > seqs[r["tablet"]]]
+            and int(r["name"].split(".")[1]) > seqs[r["tablet"]]
+            and int(r["position"]) < proven]
 
 
 def choose(files, kind, rng):
