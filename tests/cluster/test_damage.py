@@ -172,25 +172,25 @@ class Table:
                   f"most {times[-1]:.1f} s", flush=True)
 
 
-def says(line, kind, path, position):
+def says(line, kind, path, place):
     """What in LINE says that this damage was found; None: nothing."""
     m = re.search(FOUND[kind].replace("{file}", os.path.basename(path)), line)
     if m is None or kind != "record":
         return m and m[0].split(" ")[0][6:]
     row = dict(p.split("=", 1) for p in line.split(" ") if "=" in p)
     if m[1] == "log-recovered":  # the last record: never proven, cut off
-        torn = row["torn"] == "1" and int(row["end"]) <= position
+        torn = row["torn"] == "1" and int(row["end"]) < place[1]
         return "torn" if torn else None
     first = int(row.get("from", row.get("at", 0)))
     last = int(row.get("to", first + 1))
-    return m[1] if first <= position < last else None
+    return m[1] if first < place[1] and place[0] < last else None
 
 
 def await_found(s, victim, at, damage):
     """What found it; or a newer file took its place, unread."""
     def found():
         for line in s.log(victim, at).splitlines():
-            what = says(line, damage.kind, damage.path, damage.position)
+            what = says(line, damage.kind, damage.path, damage.place)
             if what:
                 return what
         return None if os.path.exists(damage.path) else "nothing: replaced"
@@ -200,7 +200,7 @@ def await_found(s, victim, at, damage):
         return None
 
 
-Damage = collections.namedtuple("Damage", "kind path position text")
+Damage = collections.namedtuple("Damage", "kind path place text")  # [from, to)
 
 
 def damage(s, victim, kind, way, rng):
@@ -212,7 +212,10 @@ def damage(s, victim, kind, way, rng):
     at = way(path, offset, length, rng)
     text = (f"{kind} of {victim} ({os.path.basename(path)}): "
             f"{way.__name__} at {at}")
-    return None if at is None else Damage(kind, path, base + at, text)
+    if at is None:
+        return None
+    size = 1 if way is flip else BLOCK
+    return Damage(kind, path, (base + at, base + at + size), text)
 
 
 def one(s, kind, rng, table):
@@ -226,7 +229,7 @@ def one(s, kind, rng, table):
     if d is None:
         return False
     found = await_found(s, victim, log, d)
-    expect(found, f"{d.text}: not found\n{s.log(victim, log)[-2500:]}")
+    expect(found, f"{d.text}: not found\n{s.log(victim, log)[:2500]}")
     s.wait_whole(60)
     table.add(f"{kind} {way.__name__}", found, time.monotonic() - began)
     s.check()
