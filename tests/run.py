@@ -96,6 +96,12 @@ def command(argv, env, seconds):
             return out + f"\nno end within {seconds} s", 124
 
 
+def verdicts(output):
+    """The lines of a failed command that say what failed."""
+    return [x.strip() for x in output.splitlines()
+            if re.search(r"FAILED: |:[EF]:|: [Aa]ssert|ERROR: \w+San", x)][:4]
+
+
 def run_all(tally, jobs, width=1):
     """JOBS: (label, argv, env, seconds)."""
     def one(job):
@@ -109,7 +115,8 @@ def run_all(tally, jobs, width=1):
             tally.passed += good
             tally.failed += bad
             if bad:
-                tally.failures.append(label)
+                why = verdicts(out)
+                tally.failures.append("\n    ".join([label, *why]))
                 say(f"  FAILED {label} (exit {code}, {took:.1f} s)")
                 say("    " + "\n    ".join(out.splitlines()[-60:]))
             else:
@@ -243,7 +250,7 @@ def main():
             run(tally, level)
         say(f"== {name}: {time.monotonic() - start:.0f} s")
     if tally.failures:
-        say("failed: " + ", ".join(tally.failures))
+        say("failed:\n  " + "\n  ".join(tally.failures))
     say(f"took {time.monotonic() - began:.0f} s")
     say(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed else 0
