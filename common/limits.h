@@ -53,6 +53,7 @@
 #define LIMIT_RUNS 256          /* name runs in one TAIL message */
 #define LIMIT_BLOB_PIECE MIB(1) /* of a blob in one message (R6) */
 #define LIMIT_BLOB_REFS 1024    /* blobs that one entry refers to */
+#define LIMIT_REPAIRS 64        /* damaged values of a tablet (R16) */
 
 /* Clients (R23). */
 #define LIMIT_CLIENTS 4096        /* sessions a tablet keeps */

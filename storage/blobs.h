@@ -145,6 +145,27 @@ enum status blobs_read(struct blobs *b, const struct blob_ref *ref,
 void blobs_fetch(struct blobs *b, const struct blob_ref *ref, uint8_t *to,
                  struct env_io *io);
 
+/* The same at once. Blocks, tells nobody: for inspecting. */
+enum status blobs_read_now(struct blobs *b, const struct blob_ref *ref,
+                           uint8_t *to) MUST_CHECK;
+
+/* A file as it was found at the opening, and what lives in it now. */
+struct blobs_file {
+    uint64_t number;     /* in its name */
+    uint64_t bytes;      /* of the file, without its index */
+    uint64_t blobs;      /* whose heads were found ... */
+    uint64_t taken;      /* ... and the bytes that their records take */
+    uint64_t live;       /* blobs that something refers to, and ... */
+    uint64_t live_bytes; /* ... their records' bytes */
+    bool header_whole;
+    bool indexed; /* it is sealed, and its index reads */
+};
+/* The I-th; false if there is none. */
+bool blobs_file_get(const struct blobs *b, size_t i, struct blobs_file *out);
+/* Where REF's record is; false if it is not here. */
+bool blobs_where(const struct blobs *b, const struct blob_ref *ref,
+                 uint64_t *file, uint64_t *offset);
+
 /* ---- figures ---- */
 
 struct blobs_stats {
@@ -155,6 +176,7 @@ struct blobs_stats {
     uint64_t freed_bytes;        /* of files removed */
     uint64_t orphans;            /* blobs nobody referred to in time */
     uint64_t damaged;            /* found by reading */
+    uint64_t files_damaged;      /* headers, heads, indexes */
     uint64_t blobs, files, live_bytes, dead_bytes, open; /* now */
 };
 void blobs_get_stats(const struct blobs *b, struct blobs_stats *out);

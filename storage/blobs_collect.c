@@ -1,8 +1,9 @@
 /*
- * Collection: sealed files that are dead for more than half give their living
- * blobs to the newest file, one blob at a time, and go. Only the index changes,
- * so nobody waits and nobody need be told. It takes of the reserve that others
- * leave alone, and rests while even that is short.
+ * Collection: sealed files that are dead for more than half, or damaged beside
+ * their blobs, give their living blobs to the newest file, one blob at a time,
+ * and go. Only the index changes, so nobody waits and nobody need be told. It
+ * takes of the reserve that others leave alone, and rests while even that is
+ * short.
  */
 #include "storage/blobs_private.h"
 
@@ -11,17 +12,22 @@
 static bool worth_it(const struct blob_file *f)
 {
     return f->sealed && !f->removing && !f->stuck && f->live > 0 &&
-           2 * f->live < f->end;
+           (f->worn || 2 * f->live < f->end);
 }
 
-/* The one with the most to gain. */
+static bool is_better(const struct blob_file *f, const struct blob_file *best)
+{
+    return f->worn != best->worn ? f->worn
+                                 : f->end - f->live > best->end - best->live;
+}
+
+/* A worn one, or the one with the most to gain. */
 static struct blob_file *choose(const struct blobs *b)
 {
     struct blob_file *f, *best = NULL;
     TAILQ_FOREACH(f, &b->files, link)
     {
-        if (worth_it(f) &&
-            (best == NULL || f->end - f->live > best->end - best->live)) {
+        if (worth_it(f) && (best == NULL || is_better(f, best))) {
             best = f;
         }
     }

@@ -5,6 +5,7 @@
  *   blobs_file.c     files: layout, making, sealing, removing
  *   blobs_write.c    writing and receiving, groups of syncs
  *   blobs_read.c     reading
+ *   blobs_scrub.c    reading all of it, in the background
  *   blobs_collect.c  moving what lives out of files that are mostly dead
  *   blobs_recover.c  opening
  */
@@ -19,7 +20,8 @@
 #define BLOB_FORMAT 1u
 #define BLOB_ALIGN 512u      /* records begin at multiples of it */
 #define BLOB_INDEX_ENTRY 52u /* of a blob in a sealed file's index */
-#define BLOB_NAME_MAX 64     /* a file's name, folder included */
+#define BLOB_INDEX_MAX MIB(64)
+#define BLOB_NAME_MAX 64 /* a file's name, folder included */
 #define BLOB_ORPHAN_US (INT64_C(600) * 1000 * 1000) /* R6 */
 #define BLOB_TEND_US (1000 * 1000)
 
@@ -55,6 +57,12 @@ struct blob_file {
     bool sealed;      /* ... and nothing else is written to it */
     bool removing;
     bool stuck; /* holds what cannot be moved */
+    /* Its header, a record's head or its index is damaged: all is moved out
+     * while it is known what that is. */
+    bool worn;
+    /* As recovery found it; for inspecting. */
+    uint64_t found, found_bytes;
+    bool header_bad, indexed;
     /* Operations are done in the order of their numbers. */
     uint64_t issued;
     bool syncing;
@@ -197,6 +205,14 @@ enum status blob_in_new(struct blobs *b, const struct blob_ref *ref,
                         const struct blob_sink *sink,
                         struct blob_in **out) MUST_CHECK;
 void blob_ins_free(struct blobs *b);
+
+/* ---- blobs_read.c ---- */
+/* What was read at OFFSET of F, where REF should be, is not REF's, or could
+ * not be read (WHY). */
+void blob_tell_damage(struct blob_file *f, uint64_t offset,
+                      const struct blob_ref *ref, enum status why);
+/* F is damaged at OFFSET beside its blobs' bytes; WHAT is a literal. */
+void blob_file_wear(struct blob_file *f, const char *what, uint64_t offset);
 
 /* ---- blobs_collect.c ---- */
 /* Goes on, or begins if there is a reason. */

@@ -1,47 +1,73 @@
 /*
- * Reading blobs. The record is read whole and its head and digest are checked:
- * what is not what was written is damage, told to whoever looks after it, and
- * never given to anybody.
+ * Reading blobs. Their digest is checked: what is not what was written is
+ * damage, told to whoever looks after it, and never given to anybody. Where the
+ * head is read, too, and is damaged, the value is still good; but the file is
+ * emptied (blobs_collect.c) before a restart looks for it in vain.
  */
 #include "storage/blobs_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* The value is right if its bytes are; its head is for those who come after a
+ * restart. */
 static bool is_right(const struct blob_op *op)
 {
-    struct blob_ref head = op->ref;
     const uint8_t *bytes = op->to;
     if (op->bytes != NULL) {
         bytes = blob_bytes_data(op->bytes);
-        if (!blob_head_decode(op->b, op->file->sequence, op->offset,
-                              op->bytes->room, &head) ||
-            !blob_ref_equal(&head, &op->ref)) {
-            return false;
-        }
     }
     return id128_equal(
         blob_digest(op->ref.seed, slice_make(bytes, op->ref.len)),
         op->ref.digest);
 }
 
-static void tell_damage(struct blob_op *op, enum status s)
+static void check_head(const struct blob_op *op)
 {
-    struct blobs *b = op->b;
+    struct blob_ref head;
+    if (op->bytes != NULL &&
+        (!blob_head_decode(op->b, op->file->sequence, op->offset,
+                           op->bytes->room, &head) ||
+         !blob_ref_equal(&head, &op->ref))) {
+        blob_file_wear(op->file, "head", op->offset);
+    }
+}
+
+void blob_tell_damage(struct blob_file *f, uint64_t offset,
+                      const struct blob_ref *ref, enum status why)
+{
+    struct blobs *b = f->b;
     char id[33];
-    id128_format(op->ref.id, id);
+    id128_format(ref->id, id);
     log_error(b->env->log, "blobs", "blob-damaged",
-              "blob=%s file=%llu offset=%llu length=%lu status=%s", id,
-              (unsigned long long)op->file->sequence,
-              (unsigned long long)op->offset, (unsigned long)op->ref.len,
-              status_name(s));
+              "blob=%s file=blobs-%06llu.log offset=%llu length=%lu status=%s",
+              id, (unsigned long long)f->sequence, (unsigned long long)offset,
+              (unsigned long)ref->len, status_name(why));
     b->stats.damaged++;
-    struct blob *blob = blob_find(b, &op->ref.id);
-    if (blob != NULL && blob->file == op->file && blob->offset == op->offset) {
+    struct blob *blob = blob_find(b, &ref->id);
+    if (blob != NULL && blob->file == f && blob->offset == offset) {
         blob->damaged = true;
         if (b->o.on_damaged != NULL) {
-            b->o.on_damaged(b->o.ctx, &op->ref);
+            b->o.on_damaged(b->o.ctx, ref);
         }
+    }
+}
+
+void blob_file_wear(struct blob_file *f, const char *what, uint64_t offset)
+{
+    struct blobs *b = f->b;
+    if (f->worn || f->removing) {
+        return;
+    }
+    log_error(b->env->log, "blobs", "blob-file-damaged",
+              "file=blobs-%06llu.log part=%s offset=%llu live=%llu",
+              (unsigned long long)f->sequence, what, (unsigned long long)offset,
+              (unsigned long long)f->live);
+    b->stats.files_damaged++;
+    f->worn = true;
+    f->full = true;
+    if (b->active == f) {
+        b->active = NULL; /* sealed as soon as nothing is written to it */
     }
 }
 
@@ -54,8 +80,9 @@ static enum status judge(struct blob_op *op, enum status s)
     if (s == ST_OK) {
         op->b->stats.read++;
         op->b->stats.read_bytes += op->ref.len;
-    } else if (s != ST_STOPPING) {
-        tell_damage(op, s);
+        check_head(op);
+    } else if (s != ST_STOPPING && s != ST_NO_MEMORY) {
+        blob_tell_damage(op->file, op->offset, &op->ref, s);
         s = ST_CORRUPT;
     }
     op->file->readers--;
@@ -170,4 +197,56 @@ void blobs_fetch(struct blobs *b, const struct blob_ref *ref, uint8_t *to,
     op->user = io;
     b->env->ops->file_fetch(op->file->file, op->offset + BLOB_HEAD, to,
                             ref->len, &op->io);
+}
+
+/* ---- inspecting ---- */
+
+enum status blobs_read_now(struct blobs *b, const struct blob_ref *ref,
+                           uint8_t *to)
+{
+    const struct blob *blob = NULL;
+    size_t got = 0;
+    enum status s = find(b, ref, &blob);
+    if (s == ST_OK) {
+        s = b->env->ops->file_read(blob->file->file, blob->offset + BLOB_HEAD,
+                                   to, ref->len, &got);
+    }
+    return s == ST_OK && got < ref->len ? ST_CORRUPT : s;
+}
+
+bool blobs_file_get(const struct blobs *b, size_t i, struct blobs_file *out)
+{
+    const struct blob_file *f = TAILQ_FIRST(&b->files);
+    while (f != NULL && i > 0) {
+        f = TAILQ_NEXT(f, link);
+        i--;
+    }
+    if (f == NULL) {
+        return false;
+    }
+    *out = (struct blobs_file){.number = f->sequence,
+                               .bytes = f->end,
+                               .blobs = f->found,
+                               .taken = f->found_bytes,
+                               .live_bytes = f->live,
+                               .header_whole = !f->header_bad,
+                               .indexed = f->indexed};
+    const struct blob *x;
+    TAILQ_FOREACH(x, &f->blobs, of_file)
+    {
+        out->live++;
+    }
+    return true;
+}
+
+bool blobs_where(const struct blobs *b, const struct blob_ref *ref,
+                 uint64_t *file, uint64_t *offset)
+{
+    const struct blob *x = blob_find(b, &ref->id);
+    if (x == NULL || x->file == NULL) {
+        return false;
+    }
+    *file = x->file->sequence;
+    *offset = x->offset;
+    return true;
 }

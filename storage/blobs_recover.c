@@ -122,6 +122,14 @@ static void on_found(void *ctx, const struct blob_ref *ref, uint64_t offset)
     blob_place(b, blob, v->f, offset);
 }
 
+static void on_record(void *ctx, const struct blob_ref *ref, uint64_t offset)
+{
+    struct recovery *v = ctx;
+    v->f->found++;
+    v->f->found_bytes += blob_record_size(ref->len);
+    on_found(ctx, ref, offset);
+}
+
 static bool read_index(struct recovery *v)
 {
     uint8_t last[BLOB_ALIGN];
@@ -139,9 +147,9 @@ static bool read_index(struct recovery *v)
     uint8_t *bytes = xmalloc(len);
     bool good = read_at(v, from, bytes, len) == len &&
                 blob_footer_decode(v->b, v->f->sequence, from,
-                                   slice_make(bytes, len), on_found, v);
+                                   slice_make(bytes, len), on_record, v);
     free(bytes);
-    v->f->end = from;
+    v->f->end = good ? from : v->f->end;
     return good;
 }
 
@@ -153,7 +161,7 @@ static void walk(struct recovery *v)
     while (at < v->size && (head = head_at(v, at)) != NULL) {
         struct blob_ref ref;
         if (blob_head_decode(v->b, v->f->sequence, at, head, &ref)) {
-            on_found(v, &ref, at);
+            on_record(v, &ref, at);
             at += blob_record_size(ref.len);
         } else {
             at += BLOB_ALIGN;
@@ -161,6 +169,10 @@ static void walk(struct recovery *v)
     }
     v->f->end = (v->size + BLOB_ALIGN - 1) / BLOB_ALIGN * BLOB_ALIGN;
     v->report->walked += v->size;
+    log_info(v->b->env->log, "blobs", "walked",
+             "file=blobs-%06llu.log bytes=%llu blobs=%llu",
+             (unsigned long long)v->f->sequence, (unsigned long long)v->size,
+             (unsigned long long)v->f->found);
 }
 
 /* Gives F the index that it lacks, durably, with all that is in it: the next
@@ -197,16 +209,19 @@ static enum status read_file(struct recovery *v, const char *name,
     if (s == ST_CORRUPT) {
         return err_set(err, s, "%s: belongs to another store", name);
     }
-    if (s == ST_NOT_FOUND && v->size > BLOB_ALIGN) {
-        log_warn(v->b->env->log, "blobs", "header-damaged", "file=%s", name);
-    }
-    if (!read_index(v)) {
+    v->f->header_bad = s != ST_OK;
+    v->f->indexed = read_index(v);
+    s = ST_OK;
+    if (!v->f->indexed) {
         walk(v);
         s = write_index(v);
         if (s != ST_OK) {
             return err_set(err, s, "%s: cannot be written: %s", name,
                            status_text(s));
         }
+    }
+    if (v->f->header_bad && v->f->found > 0) {
+        blob_file_wear(v->f, "header", 0);
     }
     return ST_OK;
 }

@@ -261,9 +261,11 @@ struct at_tablet {
     uint32_t tablet;
 };
 
-static void on_damaged_value(void *ctx, const struct place *p, enum status why)
+static void on_damaged_value(void *ctx, struct slice key, const struct place *p,
+                             enum status why)
 {
     const struct at_tablet *at = ctx;
+    (void)key;
     inspect_print_value(at->tablet, p, why, &at->x->values);
 }
 

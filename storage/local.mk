@@ -9,6 +9,7 @@ libstorage_a_SOURCES = \
     storage/blobs_index.c \
     storage/blobs_read.c \
     storage/blobs_recover.c \
+    storage/blobs_scrub.c storage/blobs_scrub.h \
     storage/blobs_write.c \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.c storage/checkpoint.h \
@@ -47,6 +48,7 @@ libstorage_a_SOURCES = \
     storage/shard_forward.c \
     storage/shard_net.c \
     storage/shard_reads.c \
+    storage/shard_repair.c storage/shard_repair.h \
     storage/shard_requests.c \
     storage/shard_values.c \
     storage/shard_scrub.c storage/shard_scrub.h \

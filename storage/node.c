@@ -104,9 +104,11 @@ uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
     return shard_reports(n->shard, out, max);
 }
 
-static void on_bad_value(void *ctx, const struct place *p, enum status why)
+static void on_bad_value(void *ctx, struct slice key, const struct place *p,
+                         enum status why)
 {
     (void)ctx; /* it is counted */
+    (void)key;
     (void)p;
     (void)why;
 }

@@ -105,7 +105,9 @@ struct storage_figures {
     uint64_t log_kept, log_kept_live, log_values; /* bytes, now */
     uint64_t catchup_sent, catchup_received; /* bytes of snapshots' cells */
     uint64_t epochs, lease_losses;
-    uint64_t values_damaged;
+    uint64_t values_damaged, values_repaired;
+    uint64_t repairs; /* now: values that are being repaired */
+    uint64_t blob_files_damaged;
     uint64_t cache_hits, cache_misses, cache_bytes;
     uint64_t blob_written; /* bytes, by the collection too */
     uint64_t blob_moved, blob_orphans, blobs_damaged;

@@ -14,6 +14,7 @@
 #include "storage/shard_collect.h"
 #include "storage/shard_impl.h"
 
+#include "storage/shard_repair.h"
 #include "storage/shard_scrub.h"
 
 #include <stdio.h>
@@ -277,6 +278,7 @@ static void on_synced(void *ctx, uint64_t position)
         release_void(t);
     }
     collect_on_synced(s);
+    repair_on_synced(s);
     checkpoint_consider(s);
 }
 
@@ -550,6 +552,7 @@ enum status shard_open(const struct storage_node_options *o,
     s->tick.data = s;
     checkpoint_init(s);
     collect_init(s);
+    repair_init(s);
     catchup_init(s);
     s->host = (struct replica_host){
         .self = {store->node, store->id},
@@ -629,6 +632,7 @@ void shard_stop(struct shard *s, void (*done)(void *ctx), void *ctx)
     checkpoint_stop(s);
     catchup_stop(s);
     collect_stop(s);
+    repair_stop(s);
     wal_stop(s->wal, on_log_stopped, s);
 }
 
@@ -639,6 +643,7 @@ void shard_free(struct shard *s)
     }
     env_timer_stop(s->env, &s->tick);
     scrub_free(s);
+    repair_free(s);
     checkpoint_stop(s);
     catchup_stop(s);
     cluster_free(s);

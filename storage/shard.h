@@ -13,6 +13,7 @@
  *   shard_collect.c     emptying segments that the log keeps for few values
  *   shard_cluster.c     heartbeats, the map, links to the other nodes
  *   shard_damage.c      a running replica that cannot vouch for its data (R16)
+ *   shard_repair.c      damaged values, fetched from other replicas (R16)
  *   shard_scrub.c       looking through memory and files, in the background
  *   shard_figures.c     how it fares, for metrics
  *   shard_verify.c      reading all values, for inspecting
@@ -45,14 +46,15 @@ struct wal_kept;
 bool shard_kept(const struct shard *s, size_t i, struct wal_kept *out);
 
 /* Reads all of TABLET's values that are not in memory, and calls DAMAGED with
- * the place of each that is not what it was, or why it cannot be read. Blocks:
- * for inspecting. */
+ * the encoded key and the place of each that is not what it was, or why it
+ * cannot be read. Blocks: for inspecting. */
 struct place;
 struct shard_values_found {
     uint64_t count, bytes, damaged;
 };
 void shard_verify_values(struct shard *s, uint32_t tablet,
-                         void (*damaged)(void *ctx, const struct place *p,
+                         void (*damaged)(void *ctx, struct slice key,
+                                         const struct place *p,
                                          enum status why),
                          void *ctx, struct shard_values_found *out);
 

@@ -31,7 +31,7 @@
  */
 #include "storage/shard_blobs.h"
 
-#include "storage/shard_damage.h"
+#include "storage/shard_repair.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -145,71 +145,41 @@ void shard_blobs_free_tablet(struct tablet *t)
 
 /* ---- damage ---- */
 
-struct search {
-    const struct blob_ref *ref;
-    bool found;
-};
-
-static void match_entry(void *ctx, const struct blob_ref *ref)
-{
-    struct search *x = ctx;
-    x->found = x->found || id128_equal(ref->id, x->ref->id);
-}
-
-static void match_cell(void *ctx, struct slice key, const struct place *p)
-{
-    struct search *x = ctx;
-    (void)key;
-    x->found =
-        x->found || (p->tag == VALUE_BLOB && id128_equal(p->blob, x->ref->id));
-}
-
-static bool refers(const struct tablet *t, const struct blob_ref *ref)
-{
-    struct search x = {.ref = ref};
-    replica_each_blob(t->core, match_entry, &x);
-    struct state_walk *w = state_walk_new(replica_state(t->core));
-    (void)state_walk_on(w, SIZE_MAX, match_cell, &x);
-    state_walk_free(w);
-    return x.found;
-}
-
-/* Found by reading; rare, so everything may be looked at. */
 static void on_damaged(void *ctx, const struct blob_ref *ref)
 {
-    struct shard *s = ctx;
-    for (uint32_t i = 0; i < s->tablet_count; i++) {
-        if (refers(s->tablets[i], ref)) {
-            shard_condemn(s, s->tablets[i], "a blob is damaged");
-        }
-    }
+    repair_blob(ctx, ref, "blob");
 }
 
 /* ---- recovery ---- */
 
-static void check_ref(struct tablet *t, const struct blob_ref *ref)
+static void tell_missing(const struct tablet *t, const struct blob_ref *ref)
 {
-    if (!blobs_has(t->shard->blobs->blobs, ref) && t->blobs.whole) {
-        char id[33];
-        id128_format(ref->id, id);
-        log_error(t->shard->env->log, "blobs", "blob-missing",
-                  "tablet=%" PRIu32 " blob=%s length=%" PRIu32, t->id, id,
-                  ref->len);
+    char id[33];
+    id128_format(ref->id, id);
+    log_error(t->shard->env->log, "blobs", "blob-missing",
+              "tablet=%" PRIu32 " blob=%s length=%" PRIu32, t->id, id,
+              ref->len);
+}
+
+/* An entry's, and no cell has it (that would be repaired). */
+static void check_entry(void *ctx, const struct blob_ref *ref)
+{
+    struct tablet *t = ctx;
+    if (t->blobs.whole && !blobs_has(t->shard->blobs->blobs, ref) &&
+        !repair_has_blob(t, ref)) {
+        tell_missing(t, ref);
         t->blobs.whole = false;
     }
 }
 
-static void check_entry(void *ctx, const struct blob_ref *ref)
-{
-    check_ref(ctx, ref);
-}
-
 static void check_cell(void *ctx, struct slice key, const struct place *p)
 {
+    struct tablet *t = ctx;
     struct blob_ref ref = blob_of_place(p);
-    (void)key;
-    if (p->tag == VALUE_BLOB) {
-        check_ref(ctx, &ref);
+    if (p->tag == VALUE_BLOB && t->blobs.whole &&
+        !blobs_has(t->shard->blobs->blobs, &ref)) {
+        tell_missing(t, &ref);
+        t->blobs.whole = repair_cell(t, key, p, "start");
     }
 }
 
@@ -217,10 +187,10 @@ bool shard_blobs_whole(struct shard *s, struct tablet *t)
 {
     (void)s;
     t->blobs.whole = true;
-    replica_each_blob(t->core, check_entry, t);
     struct state_walk *w = state_walk_new(replica_state(t->core));
     (void)state_walk_on(w, SIZE_MAX, check_cell, t);
     state_walk_free(w);
+    replica_each_blob(t->core, check_entry, t);
     return t->blobs.whole;
 }
 
@@ -327,6 +297,7 @@ void shard_blobs_figures(const struct shard *s, struct storage_figures *out)
     out->blob_moved = st.moved_bytes;
     out->blob_orphans = st.orphans;
     out->blobs_damaged = st.damaged;
+    out->blob_files_damaged = st.files_damaged;
     out->blob_files = st.files;
     out->blob_live = st.live_bytes;
     out->blob_dead = st.dead_bytes;

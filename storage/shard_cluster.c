@@ -5,6 +5,7 @@
  * While no coordinator answers, all goes on; only changes wait.
  */
 #include "storage/shard_impl.h"
+#include "storage/shard_repair.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,8 @@ static void on_bulk_message(void *ctx, const struct env_peer *p,
 {
     if ((m->request & FORWARD_BIT) != 0) {
         forward_on_answer(ctx, p, m);
+    } else if ((m->request & REPAIR_BIT) != 0) {
+        repair_on_answer(ctx, p, m);
     } else {
         catchup_on_page(ctx, p, m);
     }

@@ -27,7 +27,8 @@
  * next.
  *
  * A value that does not read as its place says is damaged: if the cell still
- * has that place, its replica is condemned (R16), as by any other read. A
+ * has that place, it is repaired, or its replica is condemned (R16), as by any
+ * other read; the segment is emptied by a later round. A
  * segment with values of a damaged replica, or of one that is being filled,
  * is no victim.
  */
@@ -36,6 +37,7 @@
 #include "storage/key.h"
 #include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
+#include "storage/shard_repair.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -208,12 +210,7 @@ static void on_read(struct env_io *io, enum status st)
     }
     bool damaged =
         st != ST_OK && st != ST_NO_MEMORY && !c->stopped && is_there(t, m);
-    if (damaged) {
-        log_error(s->env->log, "collect", "value-damaged",
-                  "tablet=%" PRIu32 " position=%" PRIu64 " bytes=%" PRIu32
-                  " status=%s",
-                  m->tablet, m->from.position, m->from.len, status_name(st));
-    }
+    damaged = damaged && !repair_cell(t, key, &m->from, "collection");
     move_end(&c->reading, m);
     if (damaged) {
         s->figures.values_damaged++;

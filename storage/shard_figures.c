@@ -3,7 +3,7 @@
  * (s->figures, the log's own stats), and what is looked up when it is asked
  * for, once a second. Nothing here decides anything.
  */
-#include "storage/shard_impl.h"
+#include "storage/shard_repair.h"
 
 /* The same epoch's primary could read and cannot any more. */
 void shard_note_lease(struct tablet *t, bool serving)
@@ -56,6 +56,7 @@ void shard_figures(struct shard *s, struct storage_figures *out)
     out->cache_misses = cache.misses;
     out->cache_bytes = cache.bytes;
     out->values_fetching = s->values_bytes;
+    out->repairs = repair_count(s);
     shard_blobs_figures(s, out);
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         add_tablet(s->tablets[i], now, out);

@@ -223,6 +223,7 @@ struct shard {
     uint64_t last_pin;
 
     struct scrub *scrub;
+    struct repairs *repairs;
 
     /* The cluster. */
     struct links *links, *bulk;
@@ -297,8 +298,9 @@ void requests_free_all(struct shard *s);
 enum status reads_try(struct client *c, struct tablet *t,
                       const struct wire_msg *m, bool over,
                       struct values **later) MUST_CHECK;
-/* What Q waited for has come. ST_OK: answered; ST_BUSY: try again; else refuse
- * it, and CONDEMN the replica if so. */
+/* What Q waited for has come. ST_OK: answered; ST_BUSY: try again (a damaged
+ * value is being repaired, or it has moved); else refuse it, and CONDEMN the
+ * replica if so. */
 enum status reads_finish(struct request *q, const struct values *v,
                          bool *condemn) MUST_CHECK;
 
@@ -382,7 +384,8 @@ uint64_t checkpoint_file_bytes(struct shard *s, const char *file);
 /* shard_blobs.c (R6, second half) */
 struct blobs_report;
 enum status shard_blobs_open(struct shard *s, struct err *err) MUST_CHECK;
-/* Recovery: false if a blob that T refers to is missing (R16). */
+/* Recovery: false if blobs that T refers to are missing (R16) and cannot be
+ * repaired; else that has begun. */
 bool shard_blobs_whole(struct shard *s, struct tablet *t);
 /* Recovery is over: all references are told. */
 void shard_blobs_settle(struct shard *s);

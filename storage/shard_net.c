@@ -128,7 +128,9 @@ static void on_message(void *ctx, struct env_conn *conn,
         break;
     }
     if (c->peer.role == ROLE_STORAGE) {
-        if (!shard_blobs_on_message(s, &c->peer, m)) {
+        if (m->type == MSG_VALUE_ASK) {
+            requests_on_message(c, m);
+        } else if (!shard_blobs_on_message(s, &c->peer, m)) {
             shard_on_replication(s, &c->peer, m);
         }
     } else if (m->request != 0) {

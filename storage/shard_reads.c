@@ -10,14 +10,17 @@
  *
  * A value that is not what its place says was moved, or is damaged: the cell
  * is looked up again. If it has another place the read begins anew; if it has
- * this one still the value is damaged. It is never served: the replica is
- * condemned (R16), and the reader is told and asks again, soon another one.
+ * this one still the value is damaged. It is never served: the read waits while
+ * it is fetched from another replica (shard_repair.c). Where that cannot be the
+ * replica is condemned (R16), and the reader is told and asks again, soon
+ * another one.
  *
  * Pages of a tablet (R17) need no lease: they only show what is committed.
  */
 #include "storage/key.h"
 #include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
+#include "storage/shard_repair.h"
 
 #include <string.h>
 
@@ -83,6 +86,20 @@ static enum status look_up_page(struct client *c, struct tablet *t,
     return st;
 }
 
+/* The value that another replica has lost, if it is here: what is vouched for
+ * is its digest, not that it is the newest. */
+static void look_up_asked(const struct state *state,
+                          const struct msg_value_ask *m, struct values *v)
+{
+    v->one = (struct cell){m->partition, m->row, m->column, {NULL, 0}};
+    look_up_cell(state, v);
+    if (v->one_place.tag == VALUE_INLINE || v->one_place.len != m->length ||
+        !id128_equal(v->one_place.digest, m->digest)) {
+        v->count = 0;
+        v->one_place.tag = VALUE_INLINE;
+    }
+}
+
 /* What the read M finds. R9: ST_OK only if it may be looked for now; ST_BUSY:
  * wait; ST_MORE: a watch rests. */
 static enum status look_up(struct client *c, struct tablet *t,
@@ -93,6 +110,10 @@ static enum status look_up(struct client *c, struct tablet *t,
     bool rests = false;
     if (m->type == MSG_SCAN_TABLET) {
         return look_up_page(c, t, &m->u.scan_tablet, v);
+    }
+    if (m->type == MSG_VALUE_ASK) {
+        look_up_asked(state, &m->u.value_ask, v);
+        return ST_OK;
     }
     if (m->type == MSG_GET) {
         look_up_get(state, &m->u.get, v);
@@ -115,7 +136,7 @@ static void send_answer(struct client *c, enum msg_type type, uint64_t id,
     bool found = v->count > 0;
     struct slice value = found ? v->cells[0].value : slice_make(NULL, 0);
     buf_clear(&s->out);
-    if (type == MSG_GET) {
+    if (type == MSG_GET || type == MSG_VALUE_ASK) {
         struct msg_value m = {found, value};
         wire_put_value(&s->out, id, &m);
     } else if (type == MSG_SCAN) {
@@ -128,7 +149,7 @@ static void send_answer(struct client *c, enum msg_type type, uint64_t id,
         wire_put_tablet_page(&s->out, id, v->page);
         catchup_count_page(c, v->page, s->out.len);
     }
-    s->stats.reads += type != MSG_SCAN_TABLET;
+    s->stats.reads += type != MSG_SCAN_TABLET && type != MSG_VALUE_ASK;
     s->env->ops->send(c->conn, buf_slice(&s->out));
 }
 
@@ -153,6 +174,8 @@ enum status reads_try(struct client *c, struct tablet *t,
     enum status st = look_up(c, t, m, over, &v);
     if (st == ST_OK && values_at_hand(&v)) {
         send_answer(c, m->type, m->request, &v);
+    } else if (st == ST_OK && repair_under_way(t, &v)) {
+        st = m->type == MSG_VALUE_ASK ? ST_CORRUPT : ST_BUSY;
     } else if (st == ST_OK) {
         *later = takes_more(c) ? values_begin_take(&v) : NULL;
         st = *later == NULL ? ST_BUSY : ST_OK;
@@ -195,9 +218,26 @@ static bool tell_damage(const struct request *q, const struct values *v)
     return true;
 }
 
+/* Who asks for a lost value need not wait: it asks others, and again. */
+static enum status on_damaged(const struct request *q, const struct values *v,
+                              bool *condemn)
+{
+    const struct cell *c = &v->cells[v->bad];
+    struct key k;
+    key_encode(&k, c->partition, c->row, c->column);
+    if (repair_cell(q->tablet, key_slice(&k), &v->places[v->bad], "read")) {
+        return q->asked == MSG_VALUE_ASK ? ST_CORRUPT : ST_BUSY;
+    }
+    *condemn = tell_damage(q, v);
+    return ST_CORRUPT;
+}
+
 static bool may_answer(const struct request *q)
 {
     struct tablet *t = q->tablet;
+    if (q->asked == MSG_VALUE_ASK) {
+        return true;
+    }
     if (q->asked == MSG_SCAN_TABLET) {
         return !replica_is_damaged(t->core);
     }
@@ -215,11 +255,7 @@ enum status reads_finish(struct request *q, const struct values *v,
         return ST_OK;
     }
     if (v->status == ST_CORRUPT || v->status == ST_GONE || v->status == ST_IO) {
-        if (is_damaged(q->tablet, v)) {
-            *condemn = tell_damage(q, v);
-            return ST_CORRUPT;
-        }
-        return ST_BUSY;
+        return is_damaged(q->tablet, v) ? on_damaged(q, v, condemn) : ST_BUSY;
     }
     return v->status == ST_OK ? ST_BUSY : v->status;
 }

@@ -399,6 +399,8 @@ static uint32_t target_of(const struct wire_msg *m)
         return m->u.scan.tablet;
     case MSG_WATCH:
         return m->u.watch.tablet;
+    case MSG_VALUE_ASK:
+        return m->u.value_ask.tablet;
     default:
         return m->u.digest_ask.tablet;
     }

@@ -18,9 +18,11 @@
  *     the one before                    removed, and another one written
  *   a record of the log                 whoever needs the log from there or
  *                                       before is checkpointed, and then it is
- *                                       not needed any more; and who has a
- *                                       value there is condemned. Where
+ *                                       not needed any more; and values that
+ *                                       stand there are repaired. Where
  *                                       neither is, it is none's concern
+ *   a blob                              is repaired (shard_repair.c)
+ *   a blob file, beside its blobs       its blobs are moved out, and it goes
  *
  * Files are read past the page cache, on the pool. Whatever a file was when it
  * was read, it may be gone or another one when that is over: only what is
@@ -32,18 +34,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/blobs_scrub.h"
 #include "storage/checkpoint_verify.h"
+#include "storage/shard_blobs.h"
 #include "storage/shard_damage.h"
-#include "storage/shard_impl.h"
+#include "storage/shard_repair.h"
 #include "storage/wal_scrub.h"
 
 #define SLICE KIB(64) /* of a state, at once: below a millisecond */
 #define HURRY_SLICE KIB(512)
 #define LEAST_US 1000 /* between two pieces */
-#define RANGES 64
 #define CHECKPOINTS 2 /* there are at most so many of a tablet */
 
-enum step { STEP_REST, STEP_WALK, STEP_FILE, STEP_LOG, STEP_SEARCH };
+enum step { STEP_REST, STEP_WALK, STEP_FILE, STEP_LOG, STEP_BLOBS };
 
 struct scrub {
     struct shard *s;
@@ -51,18 +54,14 @@ struct scrub {
     uint32_t turn; /* index of the tablet that is compared next */
     int64_t pass_us;
     enum step step;
-    uint32_t tablet; /* id of the one that WALK, FILE and SEARCH are at */
+    uint32_t tablet; /* id of the one that WALK and FILE are at */
     size_t nth;      /* FILE: 0, the newest */
     struct state_verify *walk;
     struct checkpoint_verify *file;
     char name[CHECKPOINT_NAME_MAX];
     struct wal_scrub *log;
-    /* Damaged parts of the log: SEARCH is for values there. */
-    struct range {
-        uint64_t from, to;
-    } bad[RANGES];
-    uint32_t bad_count;
-    struct range hit; /* TO 0: none */
+    struct blobs_scrub *blobs;
+    size_t asked; /* bytes of the piece that is being read */
     struct env_io io, removal;
     bool reading, removing;
     bool stopped; /* freed once nothing is under way */
@@ -232,6 +231,7 @@ static void free_if_idle(struct scrub *u)
     }
     checkpoint_verify_free(u->file);
     wal_scrub_free(u->log);
+    blobs_scrub_free(u->blobs);
     free(u);
     if (s != NULL) {
         s->scrub = NULL;
@@ -289,7 +289,7 @@ static void on_file(struct scrub *u)
         }
     }
     u->reading = true;
-    s->stats.scrubbed_bytes += checkpoint_verify_ask(u->file, &u->io);
+    u->asked = checkpoint_verify_ask(u->file, &u->io);
 }
 
 static void end_pass(struct scrub *u)
@@ -298,6 +298,8 @@ static void end_pass(struct scrub *u)
     int64_t left = u->pass_us + s->o.scrub_interval_us - env_now_us(s->env);
     wal_scrub_free(u->log);
     u->log = NULL;
+    blobs_scrub_free(u->blobs);
+    u->blobs = NULL;
     u->step = STEP_REST;
     s->stats.scrub_passes++;
     env_timer_start(s->env, &u->pace, left > LEAST_US ? left : LEAST_US);
@@ -309,26 +311,31 @@ static void on_log(struct scrub *u)
     if (u->log == NULL) {
         u->log = wal_scrub_new(u->s->wal);
     }
-    size_t bytes = u->bad_count < RANGES ? wal_scrub_ask(u->log, &u->io) : 0;
-    if (bytes == 0 && u->bad_count > 0) {
-        u->step = STEP_SEARCH;
-        u->tablet = 0;
+    u->asked = wal_scrub_ask(u->log, &u->io);
+    u->reading = u->asked > 0;
+    if (!u->reading) {
+        u->step = STEP_BLOBS;
         rest(u, 0);
-        return;
     }
-    if (bytes == 0) {
+}
+
+static void on_blobs(struct scrub *u)
+{
+    if (u->blobs == NULL) {
+        u->blobs = blobs_scrub_new(u->s->blobs->blobs);
+    }
+    u->asked = blobs_scrub_ask(u->blobs, &u->io);
+    u->reading = u->asked > 0;
+    if (!u->reading) {
         end_pass(u);
-        return;
     }
-    u->reading = true;
-    u->s->stats.scrubbed_bytes += bytes;
 }
 
 static void mend_log(struct scrub *u, uint64_t from, uint64_t to)
 {
     struct shard *s = u->s;
     bool needed = to > wal_needed(s->wal);
-    u->bad[u->bad_count++] = (struct range){from, to};
+    repair_range(s, from, to, "scrub");
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
         uint64_t position;
@@ -343,50 +350,24 @@ static void mend_log(struct scrub *u, uint64_t from, uint64_t to)
     }
 }
 
-static void look_at_place(void *ctx, struct slice key, const struct place *p)
+/* Mending it has begun. */
+static void tell_blobs(struct scrub *u, const struct blobs_damage *d)
 {
-    struct scrub *u = ctx;
-    struct tablet *t = shard_tablet(u->s, u->tablet);
-    for (uint32_t i = 0; i < u->bad_count && u->hit.to == 0; i++) {
-        if (p->tag == VALUE_LOG && p->position < u->bad[i].to &&
-            p->position + p->len > u->bad[i].from &&
-            state_has_place(replica_state(t->core), key, p)) {
-            u->hit = u->bad[i];
-        }
-    }
-}
-
-/* Who has a value in what was found damaged? Then the pass goes on, or ends. */
-static void on_search(struct scrub *u)
-{
-    struct shard *s = u->s;
-    struct tablet *t = tablet_from(s, u->tablet);
-    if (t == NULL) {
-        u->bad_count = 0;
-        u->step = STEP_LOG;
-        rest(u, 0);
-        return;
-    }
-    if (u->walk == NULL) {
-        u->tablet = t->id;
-        u->hit = (struct range){0, 0};
-        u->walk = state_verify_new_take(state_snapshot(replica_state(t->core)));
-    }
-    if (!state_verify_on(u->walk, SLICE, look_at_place, u) || u->hit.to != 0) {
-        state_verify_free(u->walk);
-        u->walk = NULL;
-        u->tablet++;
-    }
-    if (u->hit.to != 0) {
-        found(u, "value", u->hit.from, u->hit.to);
-        shard_condemn(s, t, "a value in the log is damaged");
-    }
-    rest(u, SLICE);
+    (void)snprintf(u->name, sizeof(u->name), "blobs-%06" PRIu64 ".log",
+                   d->file);
+    found(u, d->part, d->from, d->to);
 }
 
 static void take_piece(struct scrub *u, enum status read)
 {
     uint64_t at = 0, to = 0;
+    struct blobs_damage damage;
+    if (u->step == STEP_BLOBS) {
+        if (blobs_scrub_take(u->blobs, read, &damage) == ST_CORRUPT) {
+            tell_blobs(u, &damage);
+        }
+        return;
+    }
     if (u->step == STEP_LOG) {
         if (wal_scrub_take(u->log, read, &at, &to) == ST_CORRUPT) {
             mend_log(u, at, to);
@@ -415,7 +396,7 @@ static void on_read(struct env_io *io, enum status read)
         return;
     }
     take_piece(u, read);
-    rest(u, KIB(128));
+    rest(u, u->asked);
 }
 
 static void on_pace(struct env_timer *timer)
@@ -440,8 +421,8 @@ static void on_pace(struct env_timer *timer)
     case STEP_LOG:
         on_log(u);
         return;
-    case STEP_SEARCH:
-        on_search(u);
+    case STEP_BLOBS:
+        on_blobs(u);
         return;
     }
 }

@@ -466,7 +466,9 @@ void upload_on_ask(struct shard_blobs *k, const struct env_peer *from,
     p = push_new(k, t, (struct replica){from->node, from->store}, &ref);
     p->sent = p->taken = m->offset < m->length ? m->offset : 0;
     enum status s = blobs_read(k->blobs, &ref, on_read, p);
-    if (s != ST_OK) {
+    if (s == ST_CORRUPT) {
+        push_free(p); /* it asks again; by then it may have been repaired */
+    } else if (s != ST_OK) {
         char id[33];
         id128_format(ref.id, id);
         log_info(k->s->env->log, "blobs", "asked-for-unknown",

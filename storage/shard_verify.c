@@ -3,26 +3,32 @@
  * comparing each with its digest: for inspecting a shard that will not be
  * started. It blocks.
  */
-#include "storage/shard_impl.h"
+#include "storage/shard_blobs.h"
 
 #include <stdlib.h>
 
 struct verifying {
     struct shard *s;
     struct shard_values_found *found;
-    void (*damaged)(void *ctx, const struct place *p, enum status why);
+    void (*damaged)(void *ctx, struct slice key, const struct place *p,
+                    enum status why);
     void *ctx;
     uint8_t *room;
 };
 
+static enum status read_now(const struct verifying *x, const struct place *p)
+{
+    if (p->tag == VALUE_LOG) {
+        return wal_value_read_now(x->s->wal, p->position, p->len, x->room);
+    }
+    struct blob_ref ref = blob_of_place(p);
+    return blobs_read_now(x->s->blobs->blobs, &ref, x->room);
+}
+
 static void verify(void *ctx, struct slice key, const struct place *p)
 {
     struct verifying *x = ctx;
-    if (p->tag != VALUE_LOG) {
-        return;
-    }
-    enum status st =
-        wal_value_read_now(x->s->wal, p->position, p->len, x->room);
+    enum status st = read_now(x, p);
     if (st == ST_OK && !place_verify(p, key, slice_make(x->room, p->len))) {
         st = ST_CORRUPT;
     }
@@ -30,12 +36,13 @@ static void verify(void *ctx, struct slice key, const struct place *p)
     x->found->bytes += p->len;
     if (st != ST_OK) {
         x->found->damaged++;
-        x->damaged(x->ctx, p, st);
+        x->damaged(x->ctx, key, p, st);
     }
 }
 
 void shard_verify_values(struct shard *s, uint32_t tablet,
-                         void (*damaged)(void *ctx, const struct place *p,
+                         void (*damaged)(void *ctx, struct slice key,
+                                         const struct place *p,
                                          enum status why),
                          void *ctx, struct shard_values_found *out)
 {

@@ -231,6 +231,9 @@ static void refresh_figures(struct storaged *s)
     count_to(m, M_CACHE_HITS, f.cache_hits);
     count_to(m, M_CACHE_MISSES, f.cache_misses);
     count_to(m, M_VALUES_DAMAGED, f.values_damaged);
+    count_to(m, M_VALUES_REPAIRED, f.values_repaired);
+    metrics_set(m, M_REPAIRS, (int64_t)f.repairs);
+    count_to(m, M_BLOB_FILES_DAMAGED, f.blob_files_damaged);
     count_to(m, M_BLOB_WRITTEN, f.blob_written);
     count_to(m, M_BLOB_MOVED, f.blob_moved);
     count_to(m, M_BLOB_ORPHANS, f.blob_orphans);

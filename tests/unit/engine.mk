@@ -103,6 +103,17 @@ check_PROGRAMS += unit_scrub
 unit_scrub_SOURCES = tests/unit/test_scrub.c
 unit_scrub_LDADD = $(ENGINE_UNIT)
 TESTS += unit_scrub
+check_PROGRAMS += unit_blobs_scrub
+unit_blobs_scrub_SOURCES = tests/unit/test_blobs_scrub.c
+unit_blobs_scrub_LDADD = $(ENGINE_UNIT)
+TESTS += unit_blobs_scrub
+
+check_PROGRAMS += unit_shard_repair
+unit_shard_repair_SOURCES = tests/unit/test_shard_repair.c \
+    tests/unit/node_rig.c tests/unit/node_rig.h
+unit_shard_repair_LDADD = $(ENGINE_UNIT)
+TESTS += unit_shard_repair
+
 check_PROGRAMS += unit_shard_blobs
 unit_shard_blobs_SOURCES = tests/unit/test_shard_blobs.c \
     tests/unit/node_rig.c tests/unit/node_rig.h

@@ -203,6 +203,8 @@ static void start_node(struct node_rig *g)
         .coordinators = coordinators,
         .segment_size = KIB(256),
         .value_cache = KIB(64),
+        .scrub_interval_us = g->scrubs ? SIM_S : 0,
+        .scrub_rate = MIB(256),
         .kick = on_kick,
         .on_fatal = on_fatal,
         .on_identity = on_identity,
@@ -212,9 +214,8 @@ static void start_node(struct node_rig *g)
     ck_assert_msg(s == ST_OK, "%s", err.text);
 }
 
-void node_rig_start(struct node_rig *g)
+static void start_all(struct node_rig *g)
 {
-    memset(g, 0, sizeof(*g));
     g->w = world_new(7);
     g->replicas = g->min_insync = 2;
     party_start(
@@ -229,6 +230,19 @@ void node_rig_start(struct node_rig *g)
     party_start(g, &g->client, "k", NULL);
     start_node(g);
     ck_assert(party_await(g, &g->coordinator, MSG_HEARTBEAT, 1, SIM_S));
+}
+
+void node_rig_start(struct node_rig *g)
+{
+    memset(g, 0, sizeof(*g));
+    start_all(g);
+}
+
+void node_rig_start_scrubbing(struct node_rig *g)
+{
+    memset(g, 0, sizeof(*g));
+    g->scrubs = true;
+    start_all(g);
 }
 
 void node_rig_stop(struct node_rig *g)

@@ -42,10 +42,13 @@ struct node_rig {
     uint64_t version;             /* of the map */
     uint8_t replicas, min_insync; /* what the map says: 2 and 2 */
     bool fatal;
+    bool scrubs; /* a pass every second */
 };
 
 /* The node runs and is connected to its coordinator; no map yet. */
 void node_rig_start(struct node_rig *g);
+/* The same, and it scrubs. */
+void node_rig_start_scrubbing(struct node_rig *g);
 void node_rig_stop(struct node_rig *g);
 
 struct replica node_rig_peer(void); /* the peer's store */
