@@ -153,14 +153,14 @@ enum status blobs_read_now(struct blobs *b, const struct blob_ref *ref,
 struct blobs_file {
     uint64_t number;     /* in its name */
     uint64_t bytes;      /* of the file, without its index */
-    uint64_t blobs;      /* whose heads were found ... */
-    uint64_t taken;      /* ... and the bytes that their records take */
-    uint64_t live;       /* blobs that something refers to, and ... */
+    uint64_t blobs;      /* whose heads were found */
+    uint64_t live;       /* of these, that something refers to, and ... */
     uint64_t live_bytes; /* ... their records' bytes */
+    uint64_t bad_heads;  /* of these, that do not read (any more) */
     bool header_whole;
     bool indexed; /* it is sealed, and its index reads */
 };
-/* The I-th; false if there is none. */
+/* The I-th that there was; false if there is none. Reads heads: blocks. */
 bool blobs_file_get(const struct blobs *b, size_t i, struct blobs_file *out);
 /* Where REF's record is; false if it is not here. */
 bool blobs_where(const struct blobs *b, const struct blob_ref *ref,

@@ -61,8 +61,8 @@ struct blob_file {
      * while it is known what that is. */
     bool worn;
     /* As recovery found it; for inspecting. */
-    uint64_t found, found_bytes;
-    bool header_bad, indexed;
+    uint64_t found; /* heads of records */
+    bool recovered, header_bad, indexed;
     /* Operations are done in the order of their numbers. */
     uint64_t issued;
     bool syncing;

@@ -214,12 +214,27 @@ enum status blobs_read_now(struct blobs *b, const struct blob_ref *ref,
     return s == ST_OK && got < ref->len ? ST_CORRUPT : s;
 }
 
+static bool head_reads(const struct blob *x)
+{
+    uint8_t room[BLOB_HEAD];
+    struct blob_ref head;
+    size_t got = 0;
+    const struct blob_file *f = x->file;
+    const struct blobs *b = f->b;
+    return f->file != NULL &&
+           b->env->ops->file_read(f->file, x->offset, room, sizeof(room),
+                                  &got) == ST_OK &&
+           got == sizeof(room) &&
+           blob_head_decode(b, f->sequence, x->offset, room, &head) &&
+           blob_ref_equal(&head, &x->ref);
+}
+
 bool blobs_file_get(const struct blobs *b, size_t i, struct blobs_file *out)
 {
     const struct blob_file *f = TAILQ_FIRST(&b->files);
-    while (f != NULL && i > 0) {
+    while (f != NULL && (i > 0 || !f->recovered)) {
+        i -= f->recovered;
         f = TAILQ_NEXT(f, link);
-        i--;
     }
     if (f == NULL) {
         return false;
@@ -227,7 +242,6 @@ bool blobs_file_get(const struct blobs *b, size_t i, struct blobs_file *out)
     *out = (struct blobs_file){.number = f->sequence,
                                .bytes = f->end,
                                .blobs = f->found,
-                               .taken = f->found_bytes,
                                .live_bytes = f->live,
                                .header_whole = !f->header_bad,
                                .indexed = f->indexed};
@@ -235,6 +249,7 @@ bool blobs_file_get(const struct blobs *b, size_t i, struct blobs_file *out)
     TAILQ_FOREACH(x, &f->blobs, of_file)
     {
         out->live++;
+        out->bad_heads += !head_reads(x);
     }
     return true;
 }

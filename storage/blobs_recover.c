@@ -126,7 +126,6 @@ static void on_record(void *ctx, const struct blob_ref *ref, uint64_t offset)
 {
     struct recovery *v = ctx;
     v->f->found++;
-    v->f->found_bytes += blob_record_size(ref->len);
     on_found(ctx, ref, offset);
 }
 
@@ -235,6 +234,7 @@ static enum status recover_file(struct recovery *v, uint64_t sequence,
     v->f = blob_file_new(v->b, sequence);
     v->f->full = true;
     v->f->sealed = true;
+    v->f->recovered = true;
     enum status s = e->ops->file_open(e, name, 0, &v->f->file);
     if (s == ST_OK) {
         s = open_medium(v, name, &v->medium);

@@ -5,6 +5,8 @@
  */
 #include "storage/inspect.h"
 
+#include "storage/key.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +27,8 @@ static struct inspect_segment *segment_of(const struct inspect *p,
 {
     for (size_t i = 0; i < p->segment_count; i++) {
         const struct wal_found *f = &p->segments[i].f;
-        if (f->live && position >= f->base && position - f->base < f->size) {
+        bool used = f->live || p->segments[i].kept;
+        if (used && position >= f->base && position - f->base < f->size) {
             return &p->segments[i];
         }
     }
@@ -102,8 +105,16 @@ void inspect_add_kept(struct inspect *p, const struct wal_kept *k)
     }
 }
 
+void inspect_add_blobs(struct inspect *p, const struct blobs_file *f)
+{
+    p->blob_files = xrealloc(p->blob_files,
+                             (p->blob_file_count + 1) * sizeof(*p->blob_files));
+    p->blob_files[p->blob_file_count++] = *f;
+}
+
 void inspect_free(struct inspect *p)
 {
+    free(p->blob_files);
     free(p->segments);
     free(p->damage);
     free(p->checkpoints);
@@ -395,13 +406,56 @@ static void print_tablet(uint32_t id, const struct inspect_tablet *t,
                (r->flags & REPORT_DAMAGED) != 0 ? "condemned" : "whole");
 }
 
-void inspect_print_value(uint32_t tablet, const struct place *p,
-                         enum status why, struct buf *out)
+void inspect_print_value(const struct inspect *p, const struct damaged_value *v,
+                         struct buf *out)
 {
-    buf_printf(out,
-               "value tablet=%" PRIu32 " position=%" PRIu64 " bytes=%" PRIu32
-               " status=%s\n",
-               tablet, p->position, p->len, status_name(why));
+    const struct place *at = v->place;
+    struct arena a = {0};
+    struct key_parts k;
+    buf_printf(out, "value tablet=%" PRIu32 " bytes=%" PRIu32 " status=%s",
+               v->tablet, at->len, status_name(v->why));
+    if (at->tag == VALUE_LOG) {
+        buf_printf(out, " position=%" PRIu64, at->position);
+        put_place(p, at->position, out);
+    } else {
+        char id[33];
+        id128_format(at->blob, id);
+        buf_printf(out, " blob=%s", id);
+        if (v->file == 0) {
+            buf_put_text(out, " file=(none)");
+        } else {
+            buf_printf(out, " file=blobs-%06" PRIu64 ".log offset=%" PRIu64,
+                       v->file, v->offset);
+        }
+    }
+    if (key_decode(v->key, &a, &k)) {
+        buf_printf(out, " partition=%s row=%s column=%s\n",
+                   log_quote(k.partition), log_quote(k.row),
+                   log_quote(k.column));
+    }
+    arena_free(&a);
+}
+
+/* A file whose header is damaged is one if there is something in it. */
+static bool is_damaged(const struct blobs_file *f)
+{
+    return f->live > 0 && (!f->header_whole || f->bad_heads > 0);
+}
+
+void inspect_print_blobs(const struct inspect *p, struct buf *out)
+{
+    for (size_t i = 0; i < p->blob_file_count; i++) {
+        const struct blobs_file *f = &p->blob_files[i];
+        buf_printf(out,
+                   "blobs file=blobs-%06" PRIu64
+                   ".log header=%s index=%s bytes=%" PRIu64 " blobs=%" PRIu64
+                   " live=%" PRIu64 " live_bytes=%" PRIu64 " garbage=%" PRIu64
+                   " damaged_heads=%" PRIu64 "\n",
+                   f->number, f->header_whole ? "whole" : "damaged",
+                   f->indexed ? "whole" : "none", f->bytes, f->blobs, f->live,
+                   f->live_bytes, f->blobs > f->live ? f->blobs - f->live : 0,
+                   f->bad_heads);
+    }
 }
 
 void inspect_print_tablets(const struct inspect *p, struct buf *out)
@@ -450,7 +504,7 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
                    "start would be refused\"\n",
                    p->folder);
     }
-    size_t condemned = 0, damaged = 0;
+    size_t condemned = 0, damaged = 0, files = 0;
     uint64_t values = 0;
     for (uint32_t i = 0; p->tablets != NULL && i < LIMIT_TABLETS; i++) {
         const struct inspect_tablet *t = &p->tablets[i];
@@ -460,16 +514,19 @@ bool inspect_print_verdict(const struct inspect *p, struct buf *out)
     for (size_t i = 0; i < p->checkpoint_count; i++) {
         damaged += p->checkpoints[i].status != ST_OK;
     }
+    for (size_t i = 0; i < p->blob_file_count; i++) {
+        files += is_damaged(&p->blob_files[i]);
+    }
     bool store = p->copy_status[0] == ST_OK && p->copy_status[1] == ST_OK;
     bool starts = p->store_status == ST_OK && !p->no_folder &&
                   p->log_status == ST_OK && p->recovery_status == ST_OK;
     bool whole = store && starts && p->damage_count == 0 && damaged == 0 &&
-                 condemned == 0 && values == 0;
+                 condemned == 0 && values == 0 && files == 0;
     buf_printf(out,
                "verdict whole=%s starts=%s damaged_ranges=%zu "
                "damaged_checkpoints=%zu condemned_tablets=%zu "
-               "damaged_values=%" PRIu64 " torn=%s\n",
+               "damaged_values=%" PRIu64 " damaged_blob_files=%zu torn=%s\n",
                yes_no(whole), yes_no(starts), p->damage_count, damaged,
-               condemned, values, yes_no(p->log.torn));
+               condemned, values, files, yes_no(p->log.torn));
     return whole;
 }

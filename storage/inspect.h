@@ -7,8 +7,10 @@
 #ifndef STORAGE_INSPECT_H
 #define STORAGE_INSPECT_H
 
+#include "storage/blobs.h"
 #include "storage/checkpoint.h"
 #include "storage/node.h"
+#include "storage/shard.h"
 #include "storage/store.h"
 #include "storage/wal_witness.h"
 
@@ -72,6 +74,8 @@ struct inspect {
     struct err recovery_err;
     struct inspect_checkpoint *checkpoints;
     size_t checkpoint_count;
+    struct blobs_file *blob_files;
+    size_t blob_file_count;
     struct inspect_tablet *tablets; /* LIMIT_TABLETS, by number */
     uint64_t strange_records;       /* of numbers beyond */
 };
@@ -84,9 +88,10 @@ void inspect_print_log(const struct inspect *p, struct buf *out);
 void inspect_print_checkpoint(const struct inspect_checkpoint *c,
                               struct buf *out);
 void inspect_print_tablets(const struct inspect *p, struct buf *out);
-/* A value of TABLET that is not what it was, or cannot be read. */
-void inspect_print_value(uint32_t tablet, const struct place *p,
-                         enum status why, struct buf *out);
+/* A value that is not what it was, or cannot be read. */
+void inspect_print_value(const struct inspect *p, const struct damaged_value *v,
+                         struct buf *out);
+void inspect_print_blobs(const struct inspect *p, struct buf *out);
 /* A line that recovery would log: its part from "module=" on. */
 void inspect_print_line(struct slice line, struct buf *out);
 /* The verdict; true if all is whole. */
@@ -100,6 +105,7 @@ void inspect_add_record(struct inspect *p, const struct wal_record *r);
 void inspect_add_damage(struct inspect *p, uint64_t from, uint64_t to);
 /* A start would keep the segment of these positions. */
 void inspect_add_kept(struct inspect *p, const struct wal_kept *k);
+void inspect_add_blobs(struct inspect *p, const struct blobs_file *f);
 void inspect_free(struct inspect *p);
 
 #endif

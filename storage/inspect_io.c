@@ -85,7 +85,8 @@ static void on_file(void *ctx, const char *name)
     struct sizes *s = ctx;
     uint64_t size = size_of(s->x, name);
     if (!has_form(name, "wal-", ".log")) {
-        if (!has_form(name, "t", ".ckpt") && strcmp(name, "wal-begin") != 0) {
+        if (!has_form(name, "t", ".ckpt") && strcmp(name, "wal-begin") != 0 &&
+            !has_form(name, "blobs-", ".log")) {
             buf_printf(&s->x->out, "file name=%s bytes=%" PRIu64 " read=no\n",
                        log_quote(slice_of(name)), size);
         }
@@ -256,25 +257,25 @@ static void take_kept(struct inspection *x, struct shard *s)
     }
 }
 
-struct at_tablet {
-    struct inspection *x;
-    uint32_t tablet;
-};
-
-static void on_damaged_value(void *ctx, struct slice key, const struct place *p,
-                             enum status why)
+static void take_blobs(struct inspection *x, struct shard *s)
 {
-    const struct at_tablet *at = ctx;
-    (void)key;
-    inspect_print_value(at->tablet, p, why, &at->x->values);
+    struct blobs_file f;
+    for (size_t i = 0; shard_blob_file(s, i, &f); i++) {
+        inspect_add_blobs(&x->p, &f);
+    }
+}
+
+static void on_damaged_value(void *ctx, const struct damaged_value *v)
+{
+    struct inspection *x = ctx;
+    inspect_print_value(&x->p, v, &x->values);
 }
 
 static void take_values(struct inspection *x, struct shard *s, uint32_t tablet)
 {
     struct inspect_tablet *t = &x->p.tablets[tablet];
     struct shard_values_found found;
-    struct at_tablet at = {x, tablet};
-    shard_verify_values(s, tablet, on_damaged_value, &at, &found);
+    shard_verify_values(s, tablet, on_damaged_value, x, &found);
     t->values = found.count;
     t->value_bytes = found.bytes;
     t->damaged_values = found.damaged;
@@ -284,7 +285,6 @@ static void take_reports(struct inspection *x, struct shard *s)
 {
     struct tablet_report *r = xcalloc(LIMIT_TABLETS, sizeof(*r));
     struct tablet_figures *f = xcalloc(LIMIT_TABLETS, sizeof(*f));
-    shard_release(s);
     uint32_t count = shard_reports(s, r, LIMIT_TABLETS);
     (void)shard_tablet_figures(s, f, LIMIT_TABLETS);
     for (uint32_t i = 0; i < count; i++) {
@@ -339,8 +339,10 @@ static void recover(struct inspection *x)
     x->log.fd = fd;
     p->recovery_status = shard_open(&o, &store, beacons, &s, &p->recovery_err);
     if (p->recovery_status == ST_OK) {
-        take_reports(x, s);
+        shard_release(s);
         take_kept(x, s);
+        take_blobs(x, s);
+        take_reports(x, s);
     }
     x->env->log = &x->silent;
     readonly_env_end(x->env); /* nothing is under way any more */
@@ -391,6 +393,7 @@ static int look(struct inspection *x)
         struct buf logged = x->out;
         x->out = lines;
         inspect_print_log(p, &x->out);
+        inspect_print_blobs(p, &x->out);
         inspect_print_tablets(p, &x->out);
         buf_put_slice(&x->out, buf_slice(&x->values));
         buf_put_slice(&x->out, buf_slice(&logged));

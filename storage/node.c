@@ -104,13 +104,10 @@ uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
     return shard_reports(n->shard, out, max);
 }
 
-static void on_bad_value(void *ctx, struct slice key, const struct place *p,
-                         enum status why)
+static void on_bad_value(void *ctx, const struct damaged_value *v)
 {
     (void)ctx; /* it is counted */
-    (void)key;
-    (void)p;
-    (void)why;
+    (void)v;
 }
 
 uint64_t storage_node_bad_values(struct storage_node *n)

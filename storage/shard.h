@@ -45,17 +45,26 @@ void shard_release(struct shard *s);
 struct wal_kept;
 bool shard_kept(const struct shard *s, size_t i, struct wal_kept *out);
 
-/* Reads all of TABLET's values that are not in memory, and calls DAMAGED with
- * the encoded key and the place of each that is not what it was, or why it
- * cannot be read. Blocks: for inspecting. */
+/* The I-th file of the blob log; false if none. Blocks. */
+struct blobs_file;
+bool shard_blob_file(const struct shard *s, size_t i, struct blobs_file *out);
+
+/* Reads all of TABLET's values that are not in memory, and calls DAMAGED for
+ * each that is not what it was, or cannot be read. Blocks: for inspecting. */
 struct place;
 struct shard_values_found {
     uint64_t count, bytes, damaged;
 };
+struct damaged_value {
+    uint32_t tablet;
+    struct slice key; /* encoded */
+    const struct place *place;
+    uint64_t file, offset; /* of a blob's record; 0: there is none */
+    enum status why;
+};
 void shard_verify_values(struct shard *s, uint32_t tablet,
-                         void (*damaged)(void *ctx, struct slice key,
-                                         const struct place *p,
-                                         enum status why),
+                         void (*damaged)(void *ctx,
+                                         const struct damaged_value *v),
                          void *ctx, struct shard_values_found *out);
 
 bool shard_serving(struct shard *s, uint32_t tablet);

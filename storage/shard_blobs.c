@@ -303,6 +303,11 @@ void shard_blobs_figures(const struct shard *s, struct storage_figures *out)
     out->blob_dead = st.dead_bytes;
 }
 
+bool shard_blob_file(const struct shard *s, size_t i, struct blobs_file *out)
+{
+    return blobs_file_get(s->blobs->blobs, i, out);
+}
+
 int64_t shard_blobs_pending_us(const struct shard *s)
 {
     return blobs_pending_age_us(s->blobs->blobs);

@@ -10,10 +10,10 @@
 struct verifying {
     struct shard *s;
     struct shard_values_found *found;
-    void (*damaged)(void *ctx, struct slice key, const struct place *p,
-                    enum status why);
+    void (*damaged)(void *ctx, const struct damaged_value *v);
     void *ctx;
     uint8_t *room;
+    uint32_t tablet;
 };
 
 static enum status read_now(const struct verifying *x, const struct place *p)
@@ -36,14 +36,17 @@ static void verify(void *ctx, struct slice key, const struct place *p)
     x->found->bytes += p->len;
     if (st != ST_OK) {
         x->found->damaged++;
-        x->damaged(x->ctx, key, p, st);
+        struct damaged_value v = {x->tablet, key, p, 0, 0, st};
+        struct blob_ref ref = blob_of_place(p);
+        (void)(p->tag == VALUE_BLOB &&
+               blobs_where(x->s->blobs->blobs, &ref, &v.file, &v.offset));
+        x->damaged(x->ctx, &v);
     }
 }
 
 void shard_verify_values(struct shard *s, uint32_t tablet,
-                         void (*damaged)(void *ctx, struct slice key,
-                                         const struct place *p,
-                                         enum status why),
+                         void (*damaged)(void *ctx,
+                                         const struct damaged_value *v),
                          void *ctx, struct shard_values_found *out)
 {
     const struct tablet *t = shard_tablet(s, tablet);
@@ -51,7 +54,7 @@ void shard_verify_values(struct shard *s, uint32_t tablet,
     if (t == NULL) {
         return;
     }
-    struct verifying x = {s, out, damaged, ctx, xmalloc(LIMIT_VALUE)};
+    struct verifying x = {s, out, damaged, ctx, xmalloc(LIMIT_VALUE), tablet};
     struct state_walk *w = state_walk_new(replica_state(t->core));
     (void)state_walk_on(w, SIZE_MAX, verify, &x);
     state_walk_free(w);

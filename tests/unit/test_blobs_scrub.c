@@ -220,9 +220,10 @@ START_TEST(a_flip_anywhere)
     if (told == 0) { /* mended by itself */
         ck_assert_uint_eq(pass(&d), 0);
         struct blobs_file f;
+        restart();
         ck_assert(blobs_file_get(blobs, 0, &f));
         ck_assert_uint_eq(f.number, part == NULL ? 1 : 2);
-        restart();
+        ck_assert(f.header_whole && f.live == COUNT && f.bad_heads == 0);
         for (uint32_t i = 0; i < COUNT; i++) {
             check_value(i);
         }

@@ -197,7 +197,7 @@ START_TEST(verdicts)
     ck_assert_str_eq(buf_cstr(&out),
                      "verdict whole=no starts=yes damaged_ranges=1 "
                      "damaged_checkpoints=0 condemned_tablets=0 "
-                     "damaged_values=0 torn=yes\n");
+                     "damaged_values=0 damaged_blob_files=0 torn=yes\n");
     buf_free(&out);
 }
 END_TEST
