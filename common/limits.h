@@ -20,6 +20,8 @@
 #define LIMIT_SCAN_PAGE MIB(1)         /* bytes of cells in one page ... */
 #define LIMIT_SCAN_CELLS 1000          /* ... and their number */
 #define LIMIT_DELETE_PREFIX 1000       /* cells one delete-prefix takes */
+#define LIMIT_FREEING KIB(16)          /* a command that is taken to free ... */
+#define LIMIT_FREEING_VALUES KIB(1)    /* ... and the values that it puts */
 #define LIMIT_RESULT 256               /* an encoded stored result */
 #define LIMIT_RESULT_VALUES 24         /* counter values in one result */
 

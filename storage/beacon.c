@@ -144,7 +144,7 @@ static void accept_message(void *ctx, struct env_conn *c,
     const struct env_peer *p = &b->peers[i];
     struct replica peer = {p->node, p->store};
     struct msg_echo echo = {.stamp_us = m->u.beacon.stamp_us,
-                            .full = beacon_table_full(b->table),
+                            .full = (uint8_t)beacon_table_full(b->table),
                             .tablets = b->echoes};
     echo.tablets_count = beacon_table_on_beacon(b->table, peer, p->incarnation,
                                                 env_now_us(b->env), b->echoes);

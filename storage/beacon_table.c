@@ -10,7 +10,7 @@
 struct tracked {
     struct beacon_peer peer;
     int64_t lease_end_us;
-    bool full; /* its disk, by its newest echo */
+    uint8_t full; /* enum disk_room of it, by its newest echo */
 };
 
 struct row {
@@ -28,7 +28,7 @@ struct beacon_table {
     unsigned bugs;
     struct row *rows; /* in order of tablet */
     uint32_t count;
-    bool full; /* this process's disk */
+    enum disk_room full; /* this process's disk */
 };
 
 struct beacon_table *beacon_table_new(int64_t start_us, unsigned bugs)
@@ -198,17 +198,17 @@ int64_t beacon_table_peer_end(struct beacon_table *t, uint32_t tablet,
 
 /* ---- disks ---- */
 
-void beacon_table_set_full(struct beacon_table *t, bool full)
+void beacon_table_set_full(struct beacon_table *t, enum disk_room room)
 {
     lock(t);
-    t->full = full;
+    t->full = room;
     unlock(t);
 }
 
-bool beacon_table_full(struct beacon_table *t)
+enum disk_room beacon_table_full(struct beacon_table *t)
 {
     lock(t);
-    bool full = t->full;
+    enum disk_room full = t->full;
     unlock(t);
     return full;
 }
@@ -221,7 +221,7 @@ bool beacon_table_peer_full(struct beacon_table *t, uint32_t tablet,
     struct row *r = find(t, tablet);
     if (r != NULL && r->epoch == epoch) {
         for (uint32_t i = 0; i < r->tracked_count; i++) {
-            full = full || (r->tracked[i].full &&
+            full = full || (r->tracked[i].full != DISK_HAS_ROOM &&
                             replica_equal(r->tracked[i].peer.replica, peer));
         }
     }
@@ -230,14 +230,15 @@ bool beacon_table_peer_full(struct beacon_table *t, uint32_t tablet,
 }
 
 bool beacon_table_lacks_room(struct beacon_table *t, uint32_t tablet,
-                             uint64_t epoch)
+                             uint64_t epoch, enum disk_room least)
 {
     bool lacks = false;
     lock(t);
     struct row *r = find(t, tablet);
     if (r != NULL && r->epoch == epoch) {
         for (uint32_t i = 0; i < r->tracked_count; i++) {
-            lacks = lacks || (r->tracked[i].peer.needed && r->tracked[i].full);
+            lacks = lacks ||
+                    (r->tracked[i].peer.needed && r->tracked[i].full >= least);
         }
     }
     unlock(t);
@@ -304,7 +305,7 @@ void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
             if (is_process(p, peer, incarnation) &&
                 from + LEASE_US > p->lease_end_us) {
                 p->lease_end_us = from + LEASE_US;
-                p->full = echo->full != 0;
+                p->full = echo->full;
             }
         }
     }

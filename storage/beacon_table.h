@@ -58,14 +58,20 @@ void beacon_table_track(struct beacon_table *t, uint32_t tablet, uint64_t epoch,
  * INT64_MAX if it needs none; 0 if this is not the epoch in force. */
 int64_t beacon_table_lease_end(struct beacon_table *t, uint32_t tablet,
                                uint64_t epoch);
-/* This process's disk is full, or no more: its echoes say so. */
-void beacon_table_set_full(struct beacon_table *t, bool full);
+/* How much this process's disk still takes: its echoes say so. */
+enum disk_room {
+    DISK_HAS_ROOM,
+    DISK_FULL,  /* nothing but what frees room, ... */
+    DISK_SPENT, /* ... not even that */
+};
+void beacon_table_set_full(struct beacon_table *t, enum disk_room room);
 /* PEER's disk is full, by its newest echo. */
 bool beacon_table_peer_full(struct beacon_table *t, uint32_t tablet,
                             uint64_t epoch, struct replica peer);
-/* That is so of a needed one: what is prepared there would find no room. */
+/* A needed one has no more than LEAST, DISK_FULL or DISK_SPENT: what is
+ * prepared there would find no room. */
 bool beacon_table_lacks_room(struct beacon_table *t, uint32_t tablet,
-                             uint64_t epoch);
+                             uint64_t epoch, enum disk_room least);
 /* End of the lease from one tracked peer. */
 int64_t beacon_table_peer_end(struct beacon_table *t, uint32_t tablet,
                               uint64_t epoch, struct replica peer);
@@ -83,7 +89,7 @@ uint32_t beacon_table_on_beacon(struct beacon_table *t, struct replica peer,
                                 struct tablet_epoch *out);
 
 /* What an echo says of this process's disk. */
-bool beacon_table_full(struct beacon_table *t);
+enum disk_room beacon_table_full(struct beacon_table *t);
 /* An echo of our beacon of STAMP_US came from that process of PEER. */
 void beacon_table_on_echo(struct beacon_table *t, struct replica peer,
                           struct incarnation incarnation,

@@ -334,6 +334,7 @@ static void on_tend(struct env_timer *t)
     struct blobs *b = t->data;
     drop_orphans(b, env_now_us(b->env) - BLOB_ORPHAN_US);
     if (b->full) {
+        blob_file_end(b);
         b->asked = false;
         enum status s = blobs_room(b, 0); /* tells when it is over */
         assert(s != ST_OK || !b->full);

@@ -276,14 +276,29 @@ static enum status make(struct blobs *b, struct blob_file **out)
     return ST_OK;
 }
 
+static void end_active(struct blobs *b)
+{
+    struct blob_file *f = b->active;
+    f->full = true;
+    b->active = NULL;
+    blob_file_tend(f);
+}
+
+void blob_file_end(struct blobs *b)
+{
+    const struct blob_file *f = b->active;
+    if (f != NULL && f->open == 0 && f->end > BLOB_ALIGN &&
+        2 * f->live < f->end) {
+        end_active(b);
+    }
+}
+
 enum status blob_file_for(struct blobs *b, uint64_t size,
                           struct blob_file **out)
 {
     struct blob_file *f = b->active;
     if (f != NULL && f->end + size > b->o.file_size && f->end > BLOB_ALIGN) {
-        f->full = true;
-        b->active = NULL;
-        blob_file_tend(f);
+        end_active(b);
         f = NULL;
     }
     if (f == NULL) {

@@ -193,6 +193,9 @@ bool blob_footer_decode(const struct blobs *b, uint64_t sequence, uint64_t from,
                         void *ctx);
 struct blob_file *blob_file_new(struct blobs *b, uint64_t sequence);
 void blob_file_free(struct blob_file *f);
+/* Begins another file if what is in the present one is mostly dead: sealed, it
+ * can be collected. */
+void blob_file_end(struct blobs *b);
 /* The file that takes SIZE more bytes. */
 enum status blob_file_for(struct blobs *b, uint64_t size,
                           struct blob_file **out) MUST_CHECK;

@@ -31,8 +31,8 @@ struct checkpoint_job {
     /* On the loop, once, when nothing is under way any more. ST_OK: FILE
      * (without the folder) is on disk under its name, and of the tablet's
      * others only the newest before it is left. Else the others are as they
-     * were, and FILE may be there, whole, or not; ST_NO_SPACE may be tried
-     * again. */
+     * were, and FILE may be there, whole, or not; after ST_NO_SPACE it is not,
+     * and it may be tried again. */
     void (*done)(void *ctx, enum status s, const char *file);
     void *ctx;
 };

@@ -50,6 +50,7 @@ libstorage_a_SOURCES = \
     storage/shard_reads.c \
     storage/shard_repair.c storage/shard_repair.h \
     storage/shard_requests.c \
+    storage/shard_room.c \
     storage/shard_values.c \
     storage/shard_scrub.c storage/shard_scrub.h \
     storage/shard_verify.c \

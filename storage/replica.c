@@ -339,6 +339,7 @@ static void on_synced(struct replica_core *r, const struct event *e,
     }
     r->synced_ordinal = e->u.ordinal;
     log_on_synced(r);
+    epoch_on_renewed(r);
     if (r->phase == PHASE_ENTERING) {
         epoch_on_synced(r, e->now_us, fx);
     }
@@ -518,6 +519,9 @@ static void dispatch(struct replica_core *r, const struct event *e,
     case EVENT_WALKED:
         compare_on_walked(r, e->u.sound, fx);
         return;
+    case EVENT_RENEW:
+        epoch_renew(r, e->u.voids, fx);
+        return;
     }
 }
 
@@ -609,6 +613,10 @@ void replica_placed(struct replica_core *r, uint64_t ordinal, uint64_t position)
 {
     if (r->phase == PHASE_ENTERING && ordinal == r->staged_ordinal) {
         r->staged_position = position;
+        return;
+    }
+    if (r->renew_ordinal != 0 && ordinal == r->renew_ordinal) {
+        r->renew_position = position;
         return;
     }
     /* Records are placed in the order of their ordinals: the newest entries

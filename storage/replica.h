@@ -40,9 +40,9 @@ struct replica_host {
     uint64_t tail_bytes_max;   /* entries kept in memory behind the commit */
     unsigned bugs;
     /* May commands of BYTES (payloads plus WAL_RECORD_OVERHEAD each) be
-     * appended here? As wal_room(); for one that SETTLES the reserve is there,
-     * too. NULL: always. */
-    enum status (*room)(void *ctx, size_t bytes, bool settles);
+     * appended here? As wal_room(); for some NEEDs a reserve is there, too.
+     * NULL: always. */
+    enum status (*room)(void *ctx, size_t bytes, enum need need);
     /* Reads the payload of entry NAME of TABLET, whose record starts at
      * POSITION of the log, into ARENA. Blocks. NULL: only what is in memory is
      * sent. */
@@ -76,6 +76,7 @@ enum event_kind {
     EVENT_CONDEMN,     /* its data were found damaged (R16, R19) */
     EVENT_COMPARE,     /* a primary compares itself with the others (R19) */
     EVENT_WALKED,      /* after FX_DISPUTED: the own state was looked through */
+    EVENT_RENEW,       /* what it needs of the log should stand at its end */
 };
 
 struct event {
@@ -92,7 +93,7 @@ struct event {
         struct {
             struct slice payload; /* an encoded REC(command) */
             void *cookie;         /* the shard's, given back in FX_REPLY */
-            bool settles;         /* COMMAND_SETTLE (R23) */
+            enum need need;       /* state_need() of it */
         } command;
         struct replica peer;
         struct {
@@ -107,6 +108,7 @@ struct event {
         } coord_lease;
         const char *damage; /* CONDEMN: what was found; a literal */
         bool sound;         /* WALKED: it has the digest that it should */
+        bool voids;         /* RENEW: its RESET, too, makes checkpoints void */
     } u;
 };
 
@@ -182,6 +184,10 @@ bool replica_has_entry(const struct replica_core *r, struct name name);
 uint32_t replica_streams(const struct replica_core *r,
                          struct replica out[REPLICA_PEERS_MAX],
                          uint32_t *waited);
+/* True if EVENT_SNAPSHOT with the state of NAME, asked for in EPOCH, would be
+ * installed. */
+bool replica_installs(const struct replica_core *r, struct name name,
+                      uint64_t epoch);
 /* Calls FN for each blob that the entries in R's log refer to. */
 void replica_each_blob(const struct replica_core *r,
                        void (*fn)(void *ctx, const struct blob_ref *ref),

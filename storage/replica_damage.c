@@ -159,3 +159,9 @@ void damage_wipe(struct replica_core *r, struct effects *fx)
     (void)append_reset(r, (struct name){0, 0}, fx);
     fx_add(fx, FX_INSTALLED);
 }
+
+void damage_renew(struct replica_core *r, struct effects *fx)
+{
+    assert(log_last(r).seq == 0 && state_applied(r->state).seq == 0);
+    (void)append_reset(r, (struct name){0, 0}, fx);
+}

@@ -13,6 +13,50 @@
 
 #include "common/tablet_check.h"
 
+/* Its ordinal. */
+static uint64_t append_config(struct replica_core *r,
+                              const struct tablet_config *c, struct effects *fx)
+{
+    struct buf bytes = {0};
+    wire_encode_tablet_config(&bytes, c);
+    struct effect *x = fx_add(fx, FX_APPEND);
+    x->ordinal = r->next_ordinal++;
+    x->record = (struct wal_record){
+        .kind = WAL_EPOCH,
+        .tablet = r->tablet,
+        .seq = c->epoch,
+        .payload = slice_make(arena_copy(&fx->arena, bytes.data, bytes.len),
+                              bytes.len),
+    };
+    buf_free(&bytes);
+    return x->ordinal;
+}
+
+void epoch_renew(struct replica_core *r, bool voids, struct effects *fx)
+{
+    /* A RESET makes all void that stands before it in the log. */
+    bool empty = log_last(r).seq == 0 && state_applied(r->state).seq == 0;
+    if (r->renew_ordinal != 0 || r->phase == PHASE_ENTERING ||
+        (voids && !empty)) {
+        return;
+    }
+    if (voids) {
+        damage_renew(r, fx);
+    }
+    r->renew_ordinal = append_config(r, &r->config, fx);
+}
+
+/* If it has entered another epoch since, that record is the later one. */
+void epoch_on_renewed(struct replica_core *r)
+{
+    if (r->renew_ordinal != 0 && r->synced_ordinal >= r->renew_ordinal) {
+        r->renew_ordinal = 0;
+        if (r->renew_position > r->epoch_position) {
+            r->epoch_position = r->renew_position;
+        }
+    }
+}
+
 enum status epoch_on_config(struct replica_core *r,
                             const struct tablet_config *c, struct effects *fx)
 {
@@ -33,19 +77,7 @@ enum status epoch_on_config(struct replica_core *r,
     r->ask_waits = false;
     replica_set_phase(r, PHASE_ENTERING);
 
-    struct buf bytes = {0};
-    wire_encode_tablet_config(&bytes, &r->staged);
-    struct effect *x = fx_add(fx, FX_APPEND);
-    r->staged_ordinal = r->next_ordinal++;
-    x->ordinal = r->staged_ordinal;
-    x->record = (struct wal_record){
-        .kind = WAL_EPOCH,
-        .tablet = r->tablet,
-        .seq = r->staged.epoch,
-        .payload = slice_make(arena_copy(&fx->arena, bytes.data, bytes.len),
-                              bytes.len),
-    };
-    buf_free(&bytes);
+    r->staged_ordinal = append_config(r, &r->staged, fx);
     return ST_OK;
 }
 

@@ -203,19 +203,30 @@ static void on_snapshot_needed(struct replica_core *r, struct effects *fx)
     x->epoch = r->config.epoch;
 }
 
+static bool fetches_in(const struct replica_core *r, uint64_t epoch)
+{
+    return r->phase == PHASE_FOLLOWING && r->role == REPLICA_LEARNER &&
+           r->fetching && r->config.epoch == epoch;
+}
+
+/* Not of an epoch that is over (quality 11), nor one asked for by a message
+ * that came late: what is matched is acknowledged, and the primary may count
+ * on it (R10). */
+bool replica_installs(const struct replica_core *r, struct name name,
+                      uint64_t epoch)
+{
+    return fetches_in(r, epoch) && name.seq >= r->committed &&
+           name.seq >= r->matched.seq;
+}
+
 void follow_install(struct replica_core *r, const struct event *e,
                     struct effects *fx)
 {
     struct name name = e->u.snapshot.name;
-    bool current = r->phase == PHASE_FOLLOWING && r->role == REPLICA_LEARNER &&
-                   r->fetching && r->config.epoch == e->u.snapshot.epoch;
-    if (!current || e->u.snapshot.state == NULL || name.seq < r->committed ||
-        name.seq < r->matched.seq) {
-        /* Failed, or of an epoch that is over (quality 11), or asked for by a
-         * message that came late: what is matched is acknowledged, and the
-         * primary may count on it (R10). */
+    if (e->u.snapshot.state == NULL ||
+        !replica_installs(r, name, e->u.snapshot.epoch)) {
         state_free(e->u.snapshot.state);
-        if (current) {
+        if (fetches_in(r, e->u.snapshot.epoch)) {
             r->fetching = false;
             mismatch(r, e->now_us, fx);
         }

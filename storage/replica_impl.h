@@ -120,7 +120,7 @@ struct pending {
 /* A command that waits for the opening; it refers to its blobs meanwhile. */
 struct held {
     struct buf payload;
-    bool settles;
+    enum need need;
     void *cookie;
 };
 
@@ -145,6 +145,8 @@ struct replica_core {
     uint64_t staged_ordinal;
     /* Where the records of CONFIG and STAGED are; 0: not in the log. */
     uint64_t epoch_position, staged_position;
+    /* CONFIG's record is written again; 0: no. */
+    uint64_t renew_ordinal, renew_position;
     int64_t last_echo_us; /* to another primary (R12 c) */
     enum replica_role role;
     enum phase phase;
@@ -226,6 +228,11 @@ enum status epoch_on_config(struct replica_core *r,
                             struct effects *fx) MUST_CHECK;
 void epoch_on_synced(struct replica_core *r, int64_t now_us,
                      struct effects *fx);
+/* Puts what a replica whose state may not be checkpointed needs of the log at
+ * its end, again: VOIDS, its RESET as well. Nothing is done where it needs
+ * more than that. */
+void epoch_renew(struct replica_core *r, bool voids, struct effects *fx);
+void epoch_on_renewed(struct replica_core *r);
 
 /* replica_follow.c */
 void follow_on_message(struct replica_core *r, const struct event *e,
@@ -274,6 +281,8 @@ void damage_condemn(struct replica_core *r, const char *what,
 /* A damaged replica that is no member of I has nothing that anyone counts
  * on: it starts from nothing, durably, and is filled by R17. */
 void damage_wipe(struct replica_core *r, struct effects *fx);
+/* That start from nothing, once more. */
+void damage_renew(struct replica_core *r, struct effects *fx);
 
 /* replica_compare.c */
 void compare_begin(struct replica_core *r, int64_t now_us, struct effects *fx);

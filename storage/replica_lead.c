@@ -111,16 +111,20 @@ void lead_end(struct replica_core *r, struct effects *fx)
 /* ---- commands ---- */
 
 /* What settles an unknown outcome (R23) is small, and while nothing is
- * written it is what clients wait for: it takes of the reserve. */
+ * written it is what clients wait for: it takes of the reserve. So does what
+ * deletes, as far as this disk and the others' have it: else a full disk could
+ * never be emptied. */
 static enum status room_for(struct replica_core *r, uint64_t bytes,
-                            bool settles)
+                            enum need need)
 {
     const struct replica_host *h = r->host;
-    if (!settles &&
-        beacon_table_lacks_room(h->beacons, r->tablet, r->config.epoch)) {
+    enum disk_room least = need == NEED_FREES ? DISK_SPENT : DISK_FULL;
+    if (need != NEED_SETTLES &&
+        beacon_table_lacks_room(h->beacons, r->tablet, r->config.epoch,
+                                least)) {
         return ST_NO_SPACE;
     }
-    return h->room == NULL ? ST_OK : h->room(h->ctx, bytes, settles);
+    return h->room == NULL ? ST_OK : h->room(h->ctx, bytes, need);
 }
 
 static void append_command(struct replica_core *r, struct slice payload,
@@ -145,8 +149,8 @@ static void hold(struct replica_core *r, const struct event *e,
         r->held = xrealloc(r->held, r->held_cap * sizeof(*r->held));
     }
     struct held *h = &r->held[r->held_count++];
-    *h = (struct held){.cookie = e->u.command.cookie,
-                       .settles = e->u.command.settles};
+    *h =
+        (struct held){.cookie = e->u.command.cookie, .need = e->u.command.need};
     buf_put_slice(&h->payload, e->u.command.payload);
     log_tell_blobs(r, e->u.command.payload, 1);
     r->held_bytes += len;
@@ -157,7 +161,7 @@ static void take_command(struct replica_core *r, const struct event *e,
 {
     struct slice payload = e->u.command.payload;
     enum status s =
-        room_for(r, payload.len + WAL_RECORD_OVERHEAD, e->u.command.settles);
+        room_for(r, payload.len + WAL_RECORD_OVERHEAD, e->u.command.need);
     if (r->tail.payload_bytes > UNCOMMITTED_MAX &&
         log_last(r).seq > r->committed + LIMIT_CLIENT_WINDOW) {
         s = ST_BUSY;
@@ -272,7 +276,7 @@ static void admit_held(struct replica_core *r, int64_t now_us,
     for (uint32_t i = 0; i < r->held_count; i++) {
         struct held *h = &r->held[i];
         uint64_t more = h->payload.len + WAL_RECORD_OVERHEAD;
-        enum status s = room_for(r, bytes + more, h->settles);
+        enum status s = room_for(r, bytes + more, h->need);
         if (s == ST_OK) {
             append_command(r, buf_slice(&h->payload), h->cookie, fx);
             bytes += more;

@@ -108,10 +108,12 @@ static void push_placed(struct shard *s, struct placed p)
 static void note_reset(struct tablet *t, const struct wal_record *r)
 {
     if (replica_resets(r)) {
+        t->void_position = t->void_seq != 0 ? t->void_position : r->position;
+        t->void_next = r->position;
         t->void_seq = r->name.seq == 0 ? r->seq : 0;
-        t->void_position = r->position;
         t->void_end = t->void_seq != 0 ? r->end : 0;
         t->void_clock = wal_value_clock(t->shard->wal);
+        shard_blobs_on_void(t);
     }
 }
 
@@ -122,7 +124,9 @@ static void release_void(struct tablet *t)
     struct wal *w = t->shard->wal;
     if (t->void_end != 0 && t->void_end <= wal_synced(w)) {
         t->void_end = 0;
+        t->void_position = t->void_next;
         wal_value_checkpointed(w, t->id, t->void_clock);
+        shard_blobs_release_void(t);
         wal_kept_release(w, values_oldest(t->shard));
     }
 }
@@ -277,6 +281,9 @@ static void on_synced(void *ctx, uint64_t position)
         catchup_begin_writing(t);
         release_void(t);
     }
+    if (s->host.full) {
+        shard_tell_full(s); /* how much of the reserve is left */
+    }
     collect_on_synced(s);
     repair_on_synced(s);
     checkpoint_consider(s);
@@ -293,33 +300,10 @@ void shard_fatal(struct shard *s, enum status why, const char *text)
     s->o.on_fatal(s->o.ctx, why, text);
 }
 
-/* The others learn it by our echoes, the coordinator by the next
- * heartbeat. */
 static void on_full(void *ctx, bool full)
 {
-    struct shard *s = ctx;
-    shard_tell_full(s);
-    if (full) {
-        collect_soon(s); /* that may make room */
-    }
-    if (full) {
-        checkpoint_soon(s);
-    }
-}
-
-void shard_tell_full(struct shard *s)
-{
-    s->host.full = wal_is_full(s->wal) || shard_blobs_full(s);
-    beacon_table_set_full(s->host.beacons, s->host.full);
-}
-
-static enum status room(void *ctx, size_t bytes, bool settles)
-{
-    struct shard *s = ctx;
-    enum status st = wal_room(s->wal, bytes);
-    st = st == ST_OK && shard_blobs_full(s) ? ST_NO_SPACE : st;
-    bool reserve = st == ST_NO_SPACE && settles && wal_has_room(s->wal, bytes);
-    return reserve ? ST_OK : st;
+    (void)full;
+    shard_tell_full(ctx);
 }
 
 /* R17: mostly from the page cache, where it is since it was written. */
@@ -529,6 +513,7 @@ static enum status open_log(struct shard *s, struct err *err)
                                        damage_touches(t, &report));
         t->checkpoint_wanted = needs_damaged(s, t, &report);
         t->writing_clock = t->void_clock = wal_value_clock(s->wal);
+        t->named_clock = t->named_before = t->writing_clock;
         release_void(t);
         if (t->missing > 0 && !replica_is_damaged(t->core)) {
             replica_lost_values(t->core, t->missing);
@@ -563,7 +548,7 @@ enum status shard_open(const struct storage_node_options *o,
         .stall_us = 1000000,
         .tail_bytes_max = TAIL_BYTES_DEFAULT,
         .bugs = o->bugs,
-        .room = room,
+        .room = shard_room,
         .read = read_entry,
         .on_cut = on_cut,
         .ctx = s,

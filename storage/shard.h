@@ -5,6 +5,7 @@
  *   shard.c             life, recovery, stepping replicas, effects, time
  *   shard_net.c         incoming connections, which message goes where
  *   shard_requests.c    clients' requests: writes, what waits, watches
+ *   shard_room.c        a full disk: who is told, what is taken all the same
  *   shard_reads.c       reads: looking up, answering (R9)
  *   shard_values.c      fetching values that are not in memory
  *   shard_forward.c     reads that a secondary sends on to the primary (R9)

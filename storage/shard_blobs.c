@@ -40,6 +40,8 @@
  * that live, are no reason to write one. */
 #define HELD_BYTES MIB(256)
 #define HELD_SHARE 4
+/* On a full disk any are, but for the tablet's last one being so young. */
+#define FULL_PACE_US 1000000
 
 /* ---- references ---- */
 
@@ -55,7 +57,9 @@ static void on_entry_blob(void *ctx, uint32_t tablet,
     }
 }
 
-static void push_dead(struct tablet_blobs *b, const struct dead_blob *d)
+/* In the order of SEQ: one of a lower seq, as of a state that was given up for
+ * another, waits as long as those before it. */
+static void push_dead(struct tablet_blobs *b, struct dead_blob d)
 {
     if (b->dead_count == b->dead_cap) {
         uint32_t cap = b->dead_cap == 0 ? 64 : 2 * b->dead_cap;
@@ -68,9 +72,14 @@ static void push_dead(struct tablet_blobs *b, const struct dead_blob *d)
         b->dead_cap = cap;
         b->dead_head = 0;
     }
-    b->dead[(b->dead_head + b->dead_count) & (b->dead_cap - 1)] = *d;
+    uint32_t at = (b->dead_head + b->dead_count) & (b->dead_cap - 1);
+    uint64_t last =
+        b->dead_count == 0 ? 0 : b->dead[(at - 1) & (b->dead_cap - 1)].seq;
+    d.seq = d.seq < last ? last : d.seq;
+    b->dead[at] = d;
     b->dead_count++;
-    b->dead_bytes += d->ref.len;
+    b->dead_ever++;
+    b->dead_bytes += d.ref.len;
 }
 
 void shard_blobs_on_place(struct tablet *t, const struct place *p, int delta)
@@ -84,15 +93,19 @@ void shard_blobs_on_place(struct tablet *t, const struct place *p, int delta)
         (void)blobs_refer(k->blobs, &ref);
         return;
     }
+    if (t->blobs.dies_unnamed) {
+        blobs_unrefer(k->blobs, &ref);
+        return;
+    }
     struct dead_blob d = {ref, state_applied(replica_state(t->core)).seq};
-    push_dead(&t->blobs, &d);
+    d.seq = t->blobs.dies_at != 0 ? t->blobs.dies_at : d.seq;
+    push_dead(&t->blobs, d);
 }
 
-/* The oldest state of T that somebody may still look at. */
-static uint64_t oldest_seq(const struct tablet *t)
+/* The oldest state of T, none later than SEQ, that is still looked at. */
+static uint64_t oldest_seq(const struct tablet *t, uint64_t seq)
 {
     const struct shard *s = t->shard;
-    uint64_t seq = t->checkpoint.seq;
     for (uint32_t i = 0; i < SNAPSHOTS_MAX; i++) {
         const struct pinned *p = &s->pinned[i];
         if (p->id != 0 && p->tablet == t->id &&
@@ -103,33 +116,68 @@ static uint64_t oldest_seq(const struct tablet *t)
     return seq;
 }
 
-void shard_blobs_release(struct tablet *t)
+static void pop_dead(struct tablet *t)
 {
     struct tablet_blobs *b = &t->blobs;
+    struct blob_ref ref = b->dead[b->dead_head].ref;
+    b->dead_head = (b->dead_head + 1) & (b->dead_cap - 1);
+    b->dead_count--;
+    b->dead_bytes -= ref.len;
+    blobs_unrefer(t->shard->blobs->blobs, &ref);
+}
+
+void shard_blobs_release(struct tablet *t)
+{
+    const struct tablet_blobs *b = &t->blobs;
     if (b->dead_count == 0) {
         return;
     }
-    uint64_t seq = oldest_seq(t);
+    uint64_t seq = oldest_seq(t, t->checkpoint.seq);
     while (b->dead_count > 0 && b->dead[b->dead_head].seq <= seq) {
-        struct blob_ref ref = b->dead[b->dead_head].ref;
-        b->dead_head = (b->dead_head + 1) & (b->dead_cap - 1);
-        b->dead_count--;
-        b->dead_bytes -= ref.len;
-        blobs_unrefer(t->shard->blobs->blobs, &ref);
+        pop_dead(t);
     }
+}
+
+void shard_blobs_on_void(struct tablet *t)
+{
+    t->blobs.dead_void = t->blobs.dead_ever;
+}
+
+void shard_blobs_release_void(struct tablet *t)
+{
+    const struct tablet_blobs *b = &t->blobs;
+    uint64_t seq = oldest_seq(t, UINT64_MAX);
+    while (b->dead_count > 0 && b->dead_ever - b->dead_count < b->dead_void &&
+           b->dead[b->dead_head].seq <= seq) {
+        pop_dead(t);
+    }
+}
+
+/* Bytes of T's that a checkpoint would set free now, or at least some. */
+static uint64_t freed_by_checkpoint(const struct tablet *t, bool full)
+{
+    const struct tablet_blobs *b = &t->blobs;
+    uint64_t applied = state_applied(replica_state(t->core)).seq;
+    int64_t age = env_now_us(t->shard->env) - t->checkpoint_us;
+    bool now = b->dead_count > 0 && b->dead[b->dead_head].seq <= applied &&
+               (!full || age >= FULL_PACE_US);
+    return now ? b->dead_bytes : 0;
 }
 
 struct tablet *shard_blobs_wants_checkpoint(struct shard *s)
 {
     struct blobs_stats st;
     struct tablet *most = NULL;
-    uint64_t held = 0;
+    uint64_t held = 0, best = 0;
     for (uint32_t i = 0; i < s->tablet_count; i++) {
         struct tablet *t = s->tablets[i];
+        uint64_t bytes = freed_by_checkpoint(t, s->host.full);
         held += t->blobs.dead_bytes;
-        if (most == NULL || t->blobs.dead_bytes > most->blobs.dead_bytes) {
-            most = t;
-        }
+        most = bytes > best ? t : most;
+        best = bytes > best ? bytes : best;
+    }
+    if (s->host.full) {
+        return most;
     }
     if (held <= HELD_BYTES) {
         return NULL;

@@ -35,7 +35,8 @@ struct fetch {
     struct tablet *tablet;
     struct replica from;
     uint64_t epoch;
-    uint64_t snapshot; /* as the server calls it */
+    uint64_t snapshot;    /* as the server calls it */
+    uint64_t begun_clock; /* the log's */
     struct state *state;
     struct name name;
     bool rests; /* nothing was asked yet: the disk was full last time */
@@ -49,6 +50,7 @@ struct fetch {
     uint64_t expected;      /* ... with so many bytes of values, if it is like
                              * the one before */
     bool complete;          /* the checkpoint is written, or will be */
+    bool named;             /* there may be such a file */
 };
 
 /* ---- serving ---- */
@@ -186,12 +188,25 @@ void catchup_drop_client(struct client *c)
 
 /* ---- fetching ---- */
 
+/* The blobs of what was fetched go at once, for each attempt brings its own;
+ * but if there may be a file that names them, a restart would begin with it:
+ * then they stay until a later checkpoint takes its place. */
+static void free_state(struct fetch *f)
+{
+    struct tablet_blobs *b = &f->tablet->blobs;
+    b->dies_unnamed = !f->named && !f->shard->fatal;
+    b->dies_at = f->name.seq + 1;
+    state_free(f->state);
+    b->dies_unnamed = false;
+    b->dies_at = 0;
+}
+
 static void free_fetch(struct fetch *f)
 {
     f->tablet->fetch = NULL;
     env_timer_stop(f->shard->env, &f->again);
     kept_blobs_drop(&f->blobs);
-    state_free(f->state);
+    free_state(f);
     buf_free(&f->after_partition);
     buf_free(&f->after_row);
     buf_free(&f->after_column);
@@ -200,14 +215,18 @@ static void free_fetch(struct fetch *f)
 
 /* What F put into the log is named by no file, unless its checkpoint was
  * begun: else each attempt would take as much of the disk as the tablet, for
- * a learner makes no checkpoints that could give it back. */
+ * a learner makes few checkpoints that could give it back. If it made one
+ * meanwhile (shard_checkpoint.c), another will tell that file's values from
+ * F's. */
 static void discard(struct fetch *f)
 {
     struct shard *s = f->shard;
-    const struct tablet *t = f->tablet;
+    struct tablet *t = f->tablet;
+    bool mixed = !f->named && t->named_clock > f->begun_clock;
     free_fetch(f);
     if (!s->fatal) {
-        wal_value_unnamed(s->wal, t->id, t->writing_clock);
+        t->checkpoint_wanted = t->checkpoint_wanted || mixed;
+        wal_value_unnamed(s->wal, t->id, t->named_clock);
         wal_kept_release(s->wal, values_oldest(s));
     }
 }
@@ -218,6 +237,9 @@ static void end_fetch(struct fetch *f, struct state *state)
     struct event e = {.kind = EVENT_SNAPSHOT};
     struct shard *s = f->shard;
     struct tablet *t = f->tablet;
+    if (!replica_installs(t->core, f->name, f->epoch)) {
+        state = NULL; /* it comes too late */
+    }
     e.u.snapshot.state = state;
     e.u.snapshot.name = f->name;
     e.u.snapshot.epoch = f->epoch;
@@ -290,6 +312,11 @@ static void on_rested(struct env_timer *timer)
         }
     }
     arm_rest(s);
+}
+
+bool catchup_is_complete(const struct tablet *t)
+{
+    return t->fetch != NULL && t->fetch->complete;
 }
 
 bool catchup_rests(const struct tablet *t)
@@ -391,6 +418,7 @@ void catchup_fetch(struct shard *s, struct tablet *t, struct replica from,
     f->from = from;
     f->epoch = epoch;
     f->snapshot = SNAPSHOT_NEW;
+    f->begun_clock = wal_value_clock(s->wal);
     f->state = state_new();
     f->again.fn = on_again;
     f->again.data = f;
@@ -486,6 +514,21 @@ static enum status load_page(struct fetch *f,
     return st;
 }
 
+/* A file that ends before what is here would be taken for the newest, and
+ * those of more would go with it, though the log behind them is gone. */
+static bool is_behind(const struct fetch *f)
+{
+    return f->name.seq < state_applied(replica_state(f->tablet->core)).seq;
+}
+
+static void refuse_older(struct fetch *f)
+{
+    log_info(f->shard->env->log, "catchup", "snapshot-older",
+             "tablet=%" PRIu32 " from=%" PRIu32 " seq=%" PRIu64, f->tablet->id,
+             f->from.node, f->name.seq);
+    end_fetch(f, NULL);
+}
+
 static void finish_fetch(struct fetch *f)
 {
     state_load_done(f->state, f->name);
@@ -498,7 +541,12 @@ void catchup_begin_writing(struct tablet *t)
     if (t->fetch != NULL && t->fetch->complete && t->writer == NULL &&
         !t->shard->fatal && t->fetch->blobs.count == 0 &&
         wal_synced(t->shard->wal) >= t->fetch->values_end) {
+        if (is_behind(t->fetch)) {
+            refuse_older(t->fetch);
+            return;
+        }
         t->installing = true;
+        t->fetch->named = true;
         checkpoint_begin_take(t->shard, t, state_snapshot(t->fetch->state));
     }
 }
@@ -510,6 +558,7 @@ void catchup_on_written(struct tablet *t, enum status st)
     note_written(t, st);
     t->installing = false;
     if (f != NULL && f->complete) {
+        f->named = st != ST_NO_SPACE; /* checkpoint.h */
         end_fetch(f, st == ST_OK ? f->state : NULL);
     }
 }
@@ -562,6 +611,10 @@ void catchup_on_page(struct shard *s, const struct env_peer *p,
         !name_equal(page->name, f->name) ||
         (page->more && page->cells_count == 0)) {
         refuse_page(f, p);
+        return;
+    }
+    if (is_behind(f)) {
+        refuse_older(f);
         return;
     }
     go_on(f, p, load_page(f, page), page->more != 0);

@@ -115,6 +115,10 @@ static void on_written(void *ctx, enum status st, const char *file)
     struct shard *s = t->shard;
     t->writer = NULL;
     if (st != ST_OK) {
+        t->checkpoint_wanted = t->checkpoint_wanted || t->writing_wanted;
+        /* A write that did not fit made no file (checkpoint.h): nothing of
+         * that snapshot is named. */
+        t->named_clock = st == ST_NO_SPACE ? t->named_before : t->named_clock;
         on_failed(s, t, st);
     } else {
         s->checkpoint_told = ST_OK;
@@ -137,6 +141,7 @@ static void on_written(void *ctx, enum status st, const char *file)
     }
     if (t->installing) {
         catchup_on_written(t, st);
+        shard_blobs_release(t);
     } else if (st == ST_OK && !replica_is_damaged(t->core)) {
         release(s, t);
     }
@@ -159,20 +164,26 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
         .done = on_written,
         .ctx = t,
     };
+    t->writing_wanted = t->checkpoint_wanted;
     t->checkpoint_wanted = false;
     t->writing = state_snapshot_name(snapshot);
     t->writing_since_us = env_now_us(s->env);
     t->writing_clock = wal_value_clock(s->wal);
+    t->named_before = t->named_clock;
+    if (state_snapshot_cells(snapshot) > 0) {
+        t->named_clock = t->writing_clock;
+    }
     t->writing_epoch = replica_config(t->core)->epoch;
     t->writer = checkpoint_write_take(&job, snapshot);
     buf_free(&config);
 }
 
 /* A damaged replica makes none: its log is what says that it is damaged, and
- * a checkpoint would let go of it (R16). */
+ * a checkpoint would let go of it (R16). One that waits for its snapshot does:
+ * that may be long, and all others need the log meanwhile. */
 static bool may_checkpoint(const struct tablet *t)
 {
-    return t->writer == NULL && t->fetch == NULL &&
+    return t->writer == NULL && !catchup_is_complete(t) &&
            !replica_is_damaged(t->core);
 }
 
@@ -242,7 +253,7 @@ static bool log_too_long(struct shard *s)
  * (shard_collect.c); also the same again. */
 bool checkpoint_is_due(const struct tablet *t)
 {
-    return t->checkpoint_wanted && t->fetch == NULL &&
+    return t->checkpoint_wanted && !catchup_is_complete(t) &&
            !replica_is_damaged(t->core) && is_newest(t) &&
            state_applied(replica_state(t->core)).seq > 0;
 }
@@ -267,6 +278,18 @@ static bool consider_blobs(struct shard *s)
     }
     checkpoint_begin_take(s, t, state_snapshot(replica_state(t->core)));
     return true;
+}
+
+/* T has less than the newest file: it was begun anew, or the snapshot in that
+ * file was not installed. It waits for the next, perhaps for long; what it
+ * needs of the log until then, its RESET and its configuration, is put at the
+ * log's end again. */
+static void renew(struct shard *s, struct tablet *t, uint64_t position)
+{
+    struct event e = {.kind = EVENT_RENEW, .u.voids = t->void_seq != 0};
+    if (!is_newest(t) && !wal_is_newest(s->wal, position)) {
+        shard_step(s, t, &e);
+    }
 }
 
 /* The tablet that needs the oldest position may have nothing for a new
@@ -294,7 +317,10 @@ void checkpoint_consider(struct shard *s)
                                       state_snapshot(replica_state(t->core)));
             }
             return;
-        } else if (!may_checkpoint(t) || !release_idle(s, t, position)) {
+        } else if (!may_checkpoint(t)) {
+            return;
+        } else if (!release_idle(s, t, position)) {
+            renew(s, t, position);
             return;
         }
     }

@@ -292,7 +292,7 @@ void collect_on_state(struct shard *s, const struct tablet *t)
 
 static void again_if_full(struct collector *c)
 {
-    if (!c->running && wal_is_full(c->shard->wal)) {
+    if (!c->running && c->shard->host.full) {
         arm(c, FULL_US);
     }
 }
@@ -322,6 +322,7 @@ static void on_timer(struct env_timer *timer)
     }
     if (!c->running) {
         collect_consider(c->shard);
+        checkpoint_consider(c->shard);
         again_if_full(c);
         return;
     }

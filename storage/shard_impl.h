@@ -16,8 +16,8 @@
 #define WATCH_BUCKETS 1024
 #define SNAPSHOTS_MAX 16 /* pinned by learners and scans at once */
 
-/* A blob that a cell had until the entry SEQ: the newest checkpoint may name
- * it, or a snapshot that is being read. */
+/* A blob that a cell had until the entry SEQ, or somewhat before it: the newest
+ * checkpoint may name it, or a snapshot that is being read. */
 struct dead_blob {
     struct blob_ref ref;
     uint64_t seq;
@@ -35,6 +35,12 @@ struct tablet_blobs {
     struct dead_blob *dead; /* ring, by seq */
     uint32_t dead_head, dead_count, dead_cap;
     uint64_t dead_bytes;
+    uint64_t dead_ever; /* how many have been put there ... */
+    uint64_t dead_void; /* ... when the newest checkpoint became void */
+    /* While a fetched state is freed that was not installed: no file names its
+     * blobs, or one may that ends before this seq (0: as usual). */
+    bool dies_unnamed;
+    uint64_t dies_at;
     struct wanted_blob wanted[WANTED_MAX];
     uint32_t wanted_count; /* entries wait while there are any */
     int64_t gone_us;       /* when the primary last had not got one; 0: never */
@@ -57,6 +63,10 @@ struct tablet {
     struct name writing;
     uint64_t writing_epoch;
     uint64_t writing_clock; /* the log's, when its snapshot was taken */
+    /* The same of the last that may have become a file with places in it, and
+     * of the one before. */
+    uint64_t named_clock, named_before;
+    bool writing_wanted; /* it was wanted for itself */
     struct fetch *fetch;
     /* After one that found a full disk: when the next may begin, how long
      * that rest is. */
@@ -73,8 +83,9 @@ struct tablet {
      * there. 0: not, or a snapshot was installed since. */
     uint64_t void_seq, void_position;
     /* Once the log is synced up to here nobody begins with those checkpoints,
-     * nor with the places that died before this time. 0: it is. */
-    uint64_t void_end, void_clock;
+     * nor with the places that died before this time, and it is this RESET
+     * that is needed. 0: it is. */
+    uint64_t void_end, void_clock, void_next;
     int64_t missing;        /* its places that no segment of the log has */
     int64_t damage_next_us; /* when a damaged value may be told of again */
     struct tablet_blobs blobs;
@@ -257,10 +268,14 @@ void shard_at_rest(struct shard *s);
 void shard_hook_state(struct shard *s, struct tablet *t);
 /* The log's account of CTX's, a tablet's, values (state_on_place()). */
 void shard_on_place(void *ctx, const struct place *p, int delta);
-/* The log or the blob log found the disk full, or has room again. */
-void shard_tell_full(struct shard *s);
 /* Age of the oldest write that is not on disk yet (R18). */
 int64_t shard_pending_us(const struct shard *s);
+
+/* shard_room.c */
+/* The log or the blob log found the disk full, or has room again. */
+void shard_tell_full(struct shard *s);
+/* struct replica_host's; CTX is the shard. */
+enum status shard_room(void *ctx, size_t bytes, enum need need) MUST_CHECK;
 
 /* shard_net.c */
 extern const struct env_conn_events shard_client_events;
@@ -361,6 +376,8 @@ void catchup_on_written(struct tablet *t, enum status st);
 void catchup_begin_writing(struct tablet *t);
 void catchup_on_up(struct shard *s, uint32_t node);
 void catchup_on_down(struct shard *s, uint32_t node);
+/* T's next file is of a snapshot that it has fetched. */
+bool catchup_is_complete(const struct tablet *t);
 /* T waits with a snapshot, because the last one found a full disk. */
 bool catchup_rests(const struct tablet *t);
 void catchup_abort(struct tablet *t);
@@ -394,6 +411,9 @@ void shard_blobs_free(struct shard *s);
 void shard_blobs_on_place(struct tablet *t, const struct place *p, int delta);
 /* T's newest checkpoint, or what is pinned, has changed. */
 void shard_blobs_release(struct tablet *t);
+/* T's checkpoints are made void by a RESET; and that is on disk. */
+void shard_blobs_on_void(struct tablet *t);
+void shard_blobs_release_void(struct tablet *t);
 /* The tablet whose checkpoint gives most blobs free, if it is time for one. */
 struct tablet *shard_blobs_wants_checkpoint(struct shard *s);
 /* True if the client's command M has large values and is taken care of. */

@@ -143,7 +143,7 @@ static void on_command(struct client *c, struct tablet *t,
     } else {
         struct event e = {.kind = EVENT_COMMAND};
         e.u.command.payload = buf_slice(payload);
-        e.u.command.settles = command->kind == COMMAND_SETTLE;
+        e.u.command.need = state_need(command);
         e.u.command.cookie = requests_new(c, t, REQUEST_COMMAND, m->request);
         shard_step(s, t, &e);
     }

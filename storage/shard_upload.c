@@ -240,7 +240,7 @@ static enum status room_for(struct shard *s, const struct tablet *t,
         return ST_BUSY;
     }
     if (beacon_table_lacks_room(s->host.beacons, t->id,
-                                replica_config(t->core)->epoch)) {
+                                replica_config(t->core)->epoch, DISK_FULL)) {
         return ST_NO_SPACE;
     }
     return blobs_room(s->blobs->blobs, bytes);

@@ -71,6 +71,15 @@ void state_forget_requests(struct state *s);
 bool state_stored_result(const struct state *s, const struct command *c,
                          struct applied *out);
 
+/* What a command is for decides whether a full disk takes it (wal_room.c). */
+enum need {
+    NEED_ROOM,    /* all that may grow: none */
+    NEED_FREES,   /* it deletes and hardly puts anything, or introduces who
+                     will: a part of the reserve */
+    NEED_SETTLES, /* an unknown outcome (R23): most of the reserve */
+};
+enum need state_need(const struct command *c);
+
 /* Checks sizes and kinds of a command before it becomes an entry: ST_INVALID,
  * ST_TOO_LARGE. Applying checks again, and an entry that fails has no
  * effect. */

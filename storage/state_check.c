@@ -142,3 +142,23 @@ enum status state_check_entry(const struct command *c)
     }
     return ST_INVALID;
 }
+
+enum need state_need(const struct command *c)
+{
+    size_t values = 0;
+    bool deletes = false;
+    if (c->kind == COMMAND_SETTLE) {
+        return NEED_SETTLES;
+    }
+    for (uint32_t i = 0; i < c->mutations_count; i++) {
+        const struct mutation *m = &c->mutations[i];
+        deletes = deletes || m->kind == MUTATION_DELETE ||
+                  m->kind == MUTATION_DELETE_PREFIX ||
+                  m->kind == MUTATION_DELETE_ROWS;
+        values += m->value.len;
+    }
+    bool frees = c->kind == COMMAND_BATCH && deletes &&
+                 values <= LIMIT_FREEING_VALUES &&
+                 command_size(c) <= LIMIT_FREEING;
+    return frees || c->kind == COMMAND_INTRODUCE ? NEED_FREES : NEED_ROOM;
+}

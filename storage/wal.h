@@ -121,6 +121,8 @@ enum status wal_room(struct wal *w, size_t bytes) MUST_CHECK;
 /* The same of what another primary sends and has taken already: the reserve
  * is for it. False: it may be there later. */
 bool wal_has_room(struct wal *w, size_t bytes);
+/* The same of commands that free room, of which it takes less. */
+bool wal_has_room_to_free(struct wal *w, size_t bytes);
 /* The same of WAL_VALUE records that empty a kept segment: there is room for
  * that which nobody else gets. */
 bool wal_has_room_to_move(struct wal *w, size_t bytes);
@@ -143,6 +145,10 @@ bool wal_oldest_tablet(const struct wal *w, uint32_t *tablet,
 void wal_bury(struct wal *w, uint64_t position);
 /* First position that anybody needs. */
 uint64_t wal_needed(const struct wal *w);
+
+/* POSITION is in the segment that is being written: to need less than that
+ * gives nothing back. */
+bool wal_is_newest(struct wal *w, uint64_t position);
 
 /* Where TABLET needs the log from; false if it needs nothing of it. */
 bool wal_needs(const struct wal *w, uint32_t tablet, uint64_t *position);

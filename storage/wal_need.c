@@ -73,6 +73,11 @@ uint64_t wal_needed(const struct wal *w)
     return position < w->end ? position : w->end;
 }
 
+bool wal_is_newest(struct wal *w, uint64_t position)
+{
+    return position >= wal_tail(w)->base;
+}
+
 void wal_release(struct wal *w, uint32_t tablet, uint64_t position)
 {
     size_t at = need_place(w, tablet);

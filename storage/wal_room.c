@@ -8,6 +8,8 @@
  * none, what is left is given out by need:
  *
  *   first half    commands that this process takes as primary (wal_room())
+ *   to 1/4        of these only what deletes, or introduces clients who may
+ *                 (wal_has_room_to_free()): its like makes room again
  *   to 1/8        what other primaries send, which they took before they knew,
  *                 and what settles outcomes (wal_has_room())
  *   the rest      the log's own: epochs, commits, cuts
@@ -140,6 +142,11 @@ static int64_t for_own(const struct wal *w)
 bool wal_has_room(struct wal *w, size_t bytes)
 {
     return leaves(w, bytes, for_own(w) + for_moving(w));
+}
+
+bool wal_has_room_to_free(struct wal *w, size_t bytes)
+{
+    return leaves(w, bytes, 2 * for_own(w) + for_moving(w));
 }
 
 bool wal_has_room_to_move(struct wal *w, size_t bytes)

@@ -107,6 +107,7 @@ static uint64_t command(uint32_t tablet, const struct command *c)
     struct event e = {.kind = EVENT_COMMAND};
     e.u.command.payload = buf_slice(&bytes);
     e.u.command.cookie = q;
+    e.u.command.need = state_need(c);
     uint64_t before = log_last(t->core).seq;
     shard_step(b.s, t, &e);
     uint64_t after = log_last(t->core).seq;
@@ -214,7 +215,23 @@ static void crash(bool power)
 
 static void row_of(uint32_t key, char out[8])
 {
-    snprintf(out, 8, "%04u", key);
+    snprintf(out, 8, "%04u", key % 10000);
+}
+
+/* Its entry's seq; 0: refused. */
+static uint64_t mutate(uint32_t tablet, struct mutation *m)
+{
+    struct command c = {.kind = COMMAND_BATCH,
+                        .client = {{1}},
+                        .session = b.session[tablet],
+                        .number = b.number[tablet] + 1,
+                        .oldest_open = b.number[tablet] + 1,
+                        .partition = slice_of("p"),
+                        .mutations = m,
+                        .mutations_count = 1};
+    uint64_t seq = command(tablet, &c);
+    b.number[tablet] += seq != 0;
+    return seq;
 }
 
 /* False: the disk is full. WAIT: until it is acknowledged. */
@@ -229,26 +246,17 @@ static bool put(uint32_t tablet, uint32_t key, uint32_t len, bool wait)
                          .row = slice_of(row),
                          .column = slice_of("c"),
                          .value = slice_make(bytes, len)};
-    struct command c = {.kind = COMMAND_BATCH,
-                        .client = {{1}},
-                        .session = b.session[tablet],
-                        .number = b.number[tablet] + 1,
-                        .oldest_open = b.number[tablet] + 1,
-                        .partition = slice_of("p"),
-                        .mutations = &m,
-                        .mutations_count = 1};
-    uint64_t seq = command(tablet, &c);
+    uint64_t seq = mutate(tablet, &m);
     int64_t since = world_now(b.w);
     while (seq == 0) { /* a segment is being made */
         if (wal_is_full(b.s->wal)) {
             return false;
         }
         run(SIM_MS);
-        seq = command(tablet, &c);
+        seq = mutate(tablet, &m);
     }
     int64_t took = world_now(b.w) - since;
     b.longest_us = took > b.longest_us ? took : b.longest_us;
-    b.number[tablet]++;
     wait = wait || b.last[tablet][key].n != b.sure[tablet][key].n;
     b.last[tablet][key] = v; /* one at most is not sure */
     if (wait) {
@@ -256,6 +264,20 @@ static bool put(uint32_t tablet, uint32_t key, uint32_t len, bool wait)
         b.sure[tablet][key] = v;
     }
     return true;
+}
+
+static bool remove_cell(uint32_t tablet, uint32_t key)
+{
+    char row[8];
+    row_of(key, row);
+    struct mutation m = {
+        .kind = MUTATION_DELETE, .row = slice_of(row), .column = slice_of("c")};
+    uint64_t seq = mutate(tablet, &m);
+    if (seq != 0) {
+        await(tablet, seq);
+        b.sure[tablet][key] = b.last[tablet][key] = (struct written){0};
+    }
+    return seq != 0;
 }
 
 static bool is_value(uint32_t tablet, const char *row, struct written v)
@@ -458,6 +480,44 @@ START_TEST(full_disk)
 }
 END_TEST
 
+/* Each cell once: nothing is dead. False when it has been refused for long. */
+static bool put_new(uint32_t i, bool patient)
+{
+    for (int n = 0; n < 40; n++) {
+        if (put(1 + i % TABLETS, i / TABLETS, LEN_MAX, true)) {
+            return true;
+        }
+        run(patient ? 100 * SIM_MS : SIM_MS);
+    }
+    return false;
+}
+
+/* A disk that is full of what lives: deleting is taken, and gives back. */
+START_TEST(deletes_empty_a_full_disk)
+{
+    uint32_t had = 0, again = 0;
+    begin_seed(30 + (uint64_t)_i);
+    sim_disk_limit(b.h, sim_disk_used(b.h) + 8 * SEGMENT);
+    while (had < TABLETS * KEYS && put_new(had, true)) {
+        had++;
+    }
+    ck_assert_uint_lt(had, TABLETS * KEYS); /* full */
+    ck_assert_uint_gt(had, 10);
+    for (uint32_t i = 0; i < had; i++) {
+        ck_assert_msg(remove_cell(1 + i % TABLETS, i / TABLETS),
+                      "refused: %u of %u", i, had);
+    }
+    while (again < had / 2 && put_new(again, true)) {
+        again++;
+    }
+    ck_assert_uint_eq(again, had / 2);
+    check_cells();
+    crash(true);
+    check_cells();
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("collect");
@@ -467,6 +527,7 @@ int main(void)
     tcase_add_loop_test(c, crashes, 0, 20);
     tcase_add_test(c, rotten);
     tcase_add_loop_test(c, full_disk, 0, 3);
+    tcase_add_loop_test(c, deletes_empty_a_full_disk, 0, 3);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);

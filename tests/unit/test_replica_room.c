@@ -15,10 +15,10 @@ static const struct name none;
 static int cookies[16];
 static size_t room_left; /* what host.room() has */
 
-static enum status room(void *ctx, size_t bytes, bool settles)
+static enum status room(void *ctx, size_t bytes, enum need need)
 {
     (void)ctx;
-    size_t reserve = settles ? 1000 : 0;
+    size_t reserve = need == NEED_SETTLES ? 1000 : need == NEED_FREES ? 600 : 0;
     return bytes <= room_left + reserve ? ST_OK : ST_NO_SPACE;
 }
 
@@ -34,7 +34,7 @@ static void end(void)
     rig_stop(&g);
 }
 
-static void echo(uint32_t from, uint64_t epoch, bool full)
+static void echo(uint32_t from, uint64_t epoch, uint8_t full)
 {
     struct tablet_epoch t = {TABLET, epoch};
     struct msg_echo m = {.stamp_us = ++g.now_us,
@@ -60,18 +60,18 @@ static void open_primary(const char *in_sync, const char *learners)
     g.host.coordinator_us = g.now_us;
 }
 
-static void command(void *cookie, bool settles)
+static void command(void *cookie, enum need need)
 {
     struct event e = {.kind = EVENT_COMMAND};
     e.u.command.cookie = cookie;
-    e.u.command.settles = settles;
+    e.u.command.need = need;
     rig_step(&g, &e);
 }
 
 static void assert_refused(void *cookie, enum status why)
 {
     uint64_t last = rig_report(&g).last.seq;
-    command(cookie, false);
+    command(cookie, NEED_ROOM);
     ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 0);
     ck_assert_uint_eq(rig_sent(&g, MSG_PREPARE), 0);
     ck_assert_ptr_eq(rig_effect(&g, FX_REPLY)->cookie, cookie);
@@ -81,7 +81,7 @@ static void assert_refused(void *cookie, enum status why)
 
 static void assert_taken(void *cookie)
 {
-    command(cookie, false);
+    command(cookie, NEED_ROOM);
     ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
     ck_assert_uint_eq(rig_effects(&g, FX_REPLY), 0);
 }
@@ -100,14 +100,14 @@ END_TEST
 START_TEST(a_members_disk)
 {
     open_primary("123", "");
-    echo(2, 1, false);
-    echo(3, 1, false);
+    echo(2, 1, DISK_HAS_ROOM);
+    echo(3, 1, DISK_HAS_ROOM);
     assert_taken(&cookies[0]);
-    echo(3, 1, true);
+    echo(3, 1, DISK_FULL);
     assert_refused(&cookies[1], ST_NO_SPACE);
-    echo(2, 1, false); /* says nothing of 3 */
+    echo(2, 1, DISK_HAS_ROOM); /* says nothing of 3 */
     assert_refused(&cookies[1], ST_NO_SPACE);
-    echo(3, 1, false);
+    echo(3, 1, DISK_HAS_ROOM);
     assert_taken(&cookies[1]);
     /* what was taken before ends as ever */
     rig_sync(&g);
@@ -122,7 +122,7 @@ START_TEST(whose_echo)
 {
     open_primary("123", "");
     g.speaks[3].counter++;
-    echo(3, 1, true);
+    echo(3, 1, DISK_FULL);
     g.speaks[3].counter--;
     assert_taken(&cookies[0]);
     struct tablet_epoch t = {TABLET, 1};
@@ -130,7 +130,7 @@ START_TEST(whose_echo)
                             .full = 1,
                             .tablets = &t,
                             .tablets_count = 1};
-    echo(3, 1, false);
+    echo(3, 1, DISK_HAS_ROOM);
     beacon_table_on_echo(g.host.beacons, rig_node(3), g.speaks[3], &late,
                          g.now_us);
     assert_taken(&cookies[1]);
@@ -141,12 +141,30 @@ END_TEST
 START_TEST(settling)
 {
     open_primary("123", "");
-    echo(3, 1, true);
+    echo(3, 1, DISK_FULL);
     room_left = 0;
     assert_refused(&cookies[0], ST_NO_SPACE);
-    command(&cookies[1], true);
+    command(&cookies[1], NEED_SETTLES);
     ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
     ck_assert_uint_eq(rig_sent(&g, MSG_PREPARE), 2);
+}
+END_TEST
+
+/* What deletes, too, as far as there is some: here, and with the others. */
+START_TEST(deleting)
+{
+    open_primary("123", "");
+    echo(3, 1, DISK_FULL);
+    room_left = 0;
+    assert_refused(&cookies[0], ST_NO_SPACE);
+    command(&cookies[1], NEED_FREES);
+    ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
+    ck_assert_uint_eq(rig_sent(&g, MSG_PREPARE), 2);
+    echo(3, 1, DISK_SPENT);
+    command(&cookies[2], NEED_FREES);
+    ck_assert_int_eq(rig_effect(&g, FX_REPLY)->status, ST_NO_SPACE);
+    command(&cookies[3], NEED_SETTLES);
+    ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
 }
 END_TEST
 
@@ -156,7 +174,7 @@ START_TEST(held_commands)
 {
     rig_enter(&g, 1, 1, "123", "");
     for (int i = 0; i < 5; i++) {
-        command(&cookies[i], false);
+        command(&cookies[i], NEED_ROOM);
         ck_assert_uint_eq(rig_effects(&g, FX_REPLY), 0);
     }
     room_left = 3 * WAL_RECORD_OVERHEAD;
@@ -178,9 +196,9 @@ START_TEST(a_learners_disk)
 {
     open_primary("12", "3");
     rig_tail(&g, 3, 1, none, 0);
-    echo(2, 1, false);
-    echo(3, 1, true);
-    command(&cookies[0], false);
+    echo(2, 1, DISK_HAS_ROOM);
+    echo(3, 1, DISK_FULL);
+    command(&cookies[0], NEED_ROOM);
     ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
     ck_assert_uint_eq(rig_sent(&g, MSG_PREPARE), 1);
     rig_sync(&g);
@@ -188,12 +206,12 @@ START_TEST(a_learners_disk)
     ck_assert_int_eq(rig_effect(&g, FX_REPLY)->status, ST_OK);
     rig_acked(&g, 3, 1, NAME(1, 1)); /* it has it, by whatever way */
     ck_assert_uint_eq(rig_effects(&g, FX_CHANGE), 0);
-    echo(3, 1, false);
+    echo(3, 1, DISK_HAS_ROOM);
     rig_acked(&g, 3, 1, NAME(1, 1));
     ck_assert_int_eq(rig_effect(&g, FX_CHANGE)->change.kind, CHANGE_ADD);
-    command(&cookies[1], false);
+    command(&cookies[1], NEED_ROOM);
     ck_assert_uint_eq(rig_sent(&g, MSG_PREPARE), 2);
-    echo(3, 1, true); /* a shadow is waited for */
+    echo(3, 1, DISK_FULL); /* a shadow is waited for */
     assert_refused(&cookies[2], ST_NO_SPACE);
 }
 END_TEST
@@ -205,10 +223,10 @@ START_TEST(a_snapshot_waits_for_room)
     rig_start(&g, NAME(1, 5));
     rig_enter(&g, 1, 1, "12", "3");
     rig_tail(&g, 2, 1, NAME(1, 5), 5);
-    echo(3, 1, true);
+    echo(3, 1, DISK_FULL);
     rig_tail(&g, 3, 1, none, 0);
     ck_assert_uint_eq(rig_sent(&g, MSG_SNAPSHOT_NEEDED), 0);
-    echo(3, 1, false);
+    echo(3, 1, DISK_HAS_ROOM);
     rig_tail(&g, 3, 1, none, 0);
     ck_assert_uint_eq(rig_sent(&g, MSG_SNAPSHOT_NEEDED), 1);
 }
@@ -220,10 +238,10 @@ START_TEST(reports)
     ck_assert_uint_eq(rig_report(&g).flags & REPORT_FULL, 0);
     g.host.full = true;
     ck_assert_uint_ne(rig_report(&g).flags & REPORT_FULL, 0);
-    beacon_table_set_full(g.host.beacons, true);
-    ck_assert(beacon_table_full(g.host.beacons));
-    beacon_table_set_full(g.host.beacons, false);
-    ck_assert(!beacon_table_full(g.host.beacons));
+    beacon_table_set_full(g.host.beacons, DISK_FULL);
+    ck_assert_int_eq(beacon_table_full(g.host.beacons), DISK_FULL);
+    beacon_table_set_full(g.host.beacons, DISK_HAS_ROOM);
+    ck_assert_int_eq(beacon_table_full(g.host.beacons), DISK_HAS_ROOM);
 }
 END_TEST
 
@@ -237,6 +255,7 @@ int main(void)
     tcase_add_test(t, a_members_disk);
     tcase_add_test(t, whose_echo);
     tcase_add_test(t, settling);
+    tcase_add_test(t, deleting);
     tcase_add_test(t, held_commands);
     tcase_add_test(t, a_learners_disk);
     tcase_add_test(t, a_snapshot_waits_for_room);

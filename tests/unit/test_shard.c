@@ -3,6 +3,7 @@
  * replicas secondaries of a primary that is played by hand.
  */
 #include "storage/key.h"
+#include "storage/shard_blobs.h"
 #include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
 #include "storage/wal_scrub.h"
@@ -299,7 +300,7 @@ static void need_snapshot(struct tablet *t)
 static void give_part(struct tablet *t, uint64_t seq, uint32_t count,
                       size_t len, bool more)
 {
-    static uint8_t value[KIB(2)];
+    static uint8_t value[KIB(20)];
     struct cell cells[600];
     char rows[600][16];
     struct state *empty = state_new();
@@ -594,6 +595,186 @@ START_TEST(what_is_void_takes_no_room)
 }
 END_TEST
 
+static uint64_t blobs_live(void)
+{
+    struct blobs_stats st;
+    blobs_get_stats(b.s->blobs->blobs, &st);
+    return st.live_bytes;
+}
+
+static uint64_t cells_of(uint32_t id)
+{
+    struct state_counts n;
+    state_count(replica_state(shard_tablet(b.s, id)->core), &n);
+    return n.cells;
+}
+
+/* The file of a snapshot that was not installed is what a restart takes: the
+ * blobs that it names stay, until another has taken its place. */
+START_TEST(blobs_of_a_file_stay)
+{
+    struct tablet *t = enter(1, false);
+    open_bulk();
+    need_snapshot(t);
+    give_part(t, 700, 20, KIB(20), false);
+    b.epoch++;
+    (void)enter(1, false); /* it comes too late */
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(t->checkpoint.seq, 700);
+    ck_assert_uint_eq(applied(t), 0);
+    uint64_t live = blobs_live();
+    ck_assert_uint_ge(live, 20 * KIB(20));
+    if (_i == 0) {
+        fill(follow(2), 300); /* the log asks all what they need */
+        ck_assert_uint_eq(blobs_live(), live);
+        bench_close();
+        bench_open();
+        ck_assert(!damaged(1));
+        ck_assert_uint_eq(cells_of(1), 20);
+        return;
+    }
+    need_snapshot(t);
+    give_part(t, 750, 20, KIB(20), false);
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(applied(t), 750);
+    ck_assert_uint_le(blobs_live(), live);
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(cells_of(1), 20);
+}
+END_TEST
+
+/* Of one that no file has, they go at once, so that a small disk does not fill
+ * with what comes again. */
+START_TEST(blobs_of_no_file_go)
+{
+    struct tablet *t = _i == 0 ? wiped() : enter(1, false);
+    struct sim_host *h = sim_env_host(b.e);
+    open_bulk();
+    for (int i = 0; i < 3; i++) {
+        need_snapshot(t);
+        while (catchup_rests(t)) {
+            world_run_for(b.w, 100 * SIM_MS);
+        }
+        give_part(t, 700, 20, KIB(20), false);
+        for (int ms = 0; ms < 1000 && !t->installing; ms++) {
+            world_run_for(b.w, SIM_MS / 10);
+        }
+        ck_assert(t->installing);
+        ck_assert_uint_ge(blobs_live(), 20 * KIB(20));
+        sim_disk_limit(h, sim_disk_used(h)); /* no room for the file */
+        world_run_for(b.w, SIM_S);
+        ck_assert(t->fetch == NULL);
+        ck_assert_uint_eq(t->checkpoint.seq, _i == 0 ? 5 : 0);
+        ck_assert_uint_eq(blobs_live(), 0);
+        sim_disk_limit(h, 0);
+    }
+}
+END_TEST
+
+/* Of what is void they go, too: the snapshot that comes needs the room. */
+START_TEST(blobs_of_what_is_void_go)
+{
+    struct tablet *t = enter(1, false);
+    open_bulk();
+    need_snapshot(t);
+    give_part(t, 700, 20, KIB(20), false);
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(applied(t), 700);
+    shard_condemn(b.s, t, "a test");
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_ge(blobs_live(), 20 * KIB(20));
+    b.epoch++;
+    (void)enter(1, false);
+    world_run_for(b.w, SIM_S);
+    ck_assert_uint_eq(applied(t), 0);
+    ck_assert_uint_eq(blobs_live(), 0);
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(applied(shard_tablet(b.s, 1)), 0);
+}
+END_TEST
+
+/* A primary that has applied less sends what is behind this replica: its file
+ * would take the place of one that the log goes on from. */
+START_TEST(an_older_snapshot_is_not_written)
+{
+    struct tablet *t = follow(1);
+    prepare(t, 20);
+    commit(t);
+    checkpoint_now(t);
+    fill(t, 5);
+    ck_assert_uint_eq(applied(t), 25);
+    b.epoch++;
+    (void)enter(1, false);
+    open_bulk();
+    need_snapshot(t);
+    give_part(t, 10, 20, KIB(1), _i == 1);
+    world_run_for(b.w, SIM_S);
+    ck_assert(t->fetch == NULL);
+    ck_assert_uint_eq(t->checkpoint.seq, 20);
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(applied(shard_tablet(b.s, 1)), 25);
+}
+END_TEST
+
+/* However long a learner waits for its snapshot, the others get on. */
+START_TEST(a_waiting_learner_does_not_keep_the_log)
+{
+    struct tablet *t;
+    if (_i == 0) {
+        t = wiped(); /* its checkpoint is void */
+    } else {
+        t = follow(1);
+        fill(t, 20);
+        b.epoch++;
+        (void)enter(1, false);
+    }
+    uint64_t before = applied(t);
+    open_bulk();
+    need_snapshot(t);
+    ck_assert(t->fetch != NULL);
+    for (int i = 0; i < 3; i++) {
+        fill(follow(2), 150);
+        ck_assert_uint_le(wal_size(b.s->wal), LIMIT + 2 * SEGMENT);
+    }
+    ck_assert(t->fetch != NULL);
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(applied(shard_tablet(b.s, 1)), before);
+    ck_assert_uint_eq(replica_config(shard_tablet(b.s, 1)->core)->epoch,
+                      b.epoch - 1); /* R3 */
+    fill(follow(2), 300);
+    bench_close();
+    bench_open();
+    ck_assert(!damaged(1));
+    ck_assert_uint_eq(applied(shard_tablet(b.s, 1)), before);
+}
+END_TEST
+
+/* One that was asked for and found no room is tried again. */
+START_TEST(a_wanted_checkpoint_is_not_forgotten)
+{
+    struct sim_host *h = sim_env_host(b.e);
+    struct tablet *t = follow(1);
+    fill(t, 5);
+    sim_disk_limit(h, sim_disk_used(h));
+    t->checkpoint_wanted = true;
+    checkpoint_consider(b.s);
+    world_run_for(b.w, 3 * SIM_S);
+    ck_assert_uint_eq(b.s->stats.checkpoints, 0);
+    sim_disk_limit(h, 0);
+    world_run_for(b.w, 3 * SIM_S);
+    ck_assert_uint_eq(b.s->stats.checkpoints, 1);
+    ck_assert(!t->checkpoint_wanted);
+}
+END_TEST
+
 static void on_piece(struct env_io *io, enum status st)
 {
     *(enum status *)io->data = st;
@@ -652,6 +833,12 @@ int main(void)
     tcase_add_test(c, a_lost_value_condemns);
     tcase_add_loop_test(c, what_is_void_takes_no_room, 0, 2);
     tcase_add_loop_test(c, one_bad_sector_is_one, 0, 2);
+    tcase_add_loop_test(c, blobs_of_a_file_stay, 0, 2);
+    tcase_add_loop_test(c, blobs_of_no_file_go, 0, 2);
+    tcase_add_test(c, blobs_of_what_is_void_go);
+    tcase_add_loop_test(c, an_older_snapshot_is_not_written, 0, 2);
+    tcase_add_loop_test(c, a_waiting_learner_does_not_keep_the_log, 0, 2);
+    tcase_add_test(c, a_wanted_checkpoint_is_not_forgotten);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
