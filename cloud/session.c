@@ -108,11 +108,12 @@ enum status session_create(const struct cloud_op *op,
     struct buf value = {0};
     write_session(&s, account->generation, &value);
     struct store_name row = session_row(s.hash);
-    enum status st =
-        store_put(op, s.username, store_name("%s:sessions", s.username).text,
-                  s.hash, slice_of("{}"));
+    enum status st = store_put_always(
+        op, s.username, store_name("%s:sessions", s.username).text, s.hash,
+        slice_of("{}"));
     if (st == ST_OK)
-        st = store_put(op, row.text, row.text, "user", buf_slice(&value));
+        st =
+            store_put_always(op, row.text, row.text, "user", buf_slice(&value));
     buf_free(&value);
     if (st == ST_OK)
         *uid = fresh;

@@ -128,6 +128,18 @@ enum status store_put(const struct cloud_op *op, const char *partition,
     return st;
 }
 
+enum status store_put_always(const struct cloud_op *op, const char *partition,
+                             const char *row, const char *column,
+                             struct slice value)
+{
+    struct kv_batch *b = kv_batch_new(slice_of(partition));
+    kv_batch_delete(b, row, column);
+    kv_batch_put(b, row, column, value);
+    enum status st = store_repeat(op, b);
+    kv_batch_free(b);
+    return st;
+}
+
 enum status store_delete(const struct cloud_op *op, const char *partition,
                          const char *row, const char *column)
 {

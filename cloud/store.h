@@ -25,6 +25,11 @@ enum status store_run(const struct cloud_op *op, const struct kv_batch *b,
  * delete. As store_run, but never ST_UNKNOWN_CLIENT. */
 enum status store_repeat(const struct cloud_op *op,
                          const struct kv_batch *b) MUST_CHECK;
+/* A put that is needed by whoever is to delete something: on a full disk it is
+ * taken as that is (limits.h: LIMIT_FREEING), for it deletes the cell first. */
+enum status store_put_always(const struct cloud_op *op, const char *partition,
+                             const char *row, const char *column,
+                             struct slice value) MUST_CHECK;
 enum status store_put(const struct cloud_op *op, const char *partition,
                       const char *row, const char *column,
                       struct slice value) MUST_CHECK;

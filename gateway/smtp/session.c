@@ -20,6 +20,8 @@
 
 /* A message that goes on above so many times its limit ends the session. */
 #define OVERRUN_MAX 4
+/* It is not the user's quota (RFC 3463: 4.3.1). */
+#define SERVER_FULL "452 4.3.1 the server is out of space, try again later"
 
 static const char *const state_names[] = {
 #define X(name) #name,
@@ -203,6 +205,8 @@ static void on_stored(struct smtp_session *s, enum status status,
         record(s, "none: outcome unknown", out);
         smtp_session_close(s, out);
         return;
+    } else if (status == ST_NO_SPACE) {
+        snprintf(text, sizeof text, "%s", SERVER_FULL);
     } else if (status == ST_BOUND && s->recipient_count > 1) {
         snprintf(text, sizeof text,
                  "452 4.2.2 a recipient's mailbox is full; send them one by "
@@ -254,6 +258,9 @@ static void on_recipient(struct smtp_session *s, const struct smtp_event *event,
         break;
     case ST_BOUND:
         smtp_reply(out, "552 5.2.2 mailbox full");
+        break;
+    case ST_NO_SPACE:
+        smtp_reply(out, SERVER_FULL);
         break;
     default:
         smtp_reply(out, "451 4.3.0 cannot look up the recipient now");

@@ -135,7 +135,8 @@ static enum local_kv_fault next_fault(struct kv *kv, struct slice partition)
 /* A full disk is no matter to reads and settles. */
 static bool read_fails(struct kv *kv, struct slice partition)
 {
-    return kv->fault != LOCAL_FULL && next_fault(kv, partition) != LOCAL_NONE;
+    return kv->fault != LOCAL_FULL && kv->fault != LOCAL_FULL_RESERVE &&
+           next_fault(kv, partition) != LOCAL_NONE;
 }
 
 static enum status read_failure(const struct kv *kv)
@@ -279,9 +280,9 @@ static enum status lose(struct kv *kv, const struct command *c,
 {
     struct applied out;
     if (fault == LOCAL_UNREACHABLE || fault == LOCAL_STOPPED ||
-        fault == LOCAL_FULL) {
+        fault == LOCAL_FULL || fault == LOCAL_FULL_RESERVE) {
         close_number(kv, c->number);
-        if (fault == LOCAL_FULL)
+        if (fault == LOCAL_FULL || fault == LOCAL_FULL_RESERVE)
             return ST_NO_SPACE;
         return fault == LOCAL_STOPPED ? ST_STOPPING : ST_UNREACHABLE;
     }
@@ -308,6 +309,8 @@ enum status kv_run(struct kv *kv, const struct kv_batch *b, int timeout_ms,
     struct command c = take_number(kv, b);
     st = state_check_command(&c);
     enum local_kv_fault fault = next_fault(kv, c.partition);
+    if (fault == LOCAL_FULL_RESERVE && state_need(&c) != NEED_ROOM)
+        fault = LOCAL_NONE;
     if (st != ST_OK) {
         close_number(kv, c.number);
     } else if (fault != LOCAL_NONE) {

@@ -24,7 +24,8 @@ enum local_kv_fault {
     LOCAL_FAULTS,
     LOCAL_STOPPED = 100, /* ST_STOPPING: with a COUNT without end, our own
                             death at that call */
-    LOCAL_FULL,          /* runs, which alone count, are ST_NO_SPACE */
+    LOCAL_FULL,          /* runs, which alone count, are ST_NO_SPACE ... */
+    LOCAL_FULL_RESERVE,  /* ... but for those that free room */
 };
 
 struct kv *local_kv_open(void);

@@ -678,6 +678,37 @@ START_TEST(a_silent_store_is_told)
 }
 END_TEST
 
+/* The server's disks are full: that is no quota, and what it takes to delete
+ * works. */
+START_TEST(a_full_store_is_told)
+{
+    struct browser again;
+    struct reply r;
+    char json[128], uid[27];
+    static const char mail[] =
+        "{\"to\":\"demo@penncloud.test\",\"subject\":\"x\",\"text\":\"x\"}";
+    expect(&alice, "POST", "/api/mail/messages", mail, 201, NULL);
+    local_kv_fail(web.f.kv, 0, 1000000, LOCAL_FULL_RESERVE);
+    browser_call(&alice, "POST", "/api/mail/messages", mail, &r);
+    ck_assert_int_eq(r.status, 507);
+    ck_assert_str_eq(reply_code(&r), "no_space");
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&r.body), "server is out of space"));
+    reply_free(&r);
+    browser_log_in(&again, &web, "demo");
+    uid_of(&again, "inbox", 0, uid);
+    snprintf(json, sizeof(json),
+             "{\"uids\":[\"%s\"],\"action\":\"move\",\"folder\":\"trash\"}",
+             uid);
+    expect(&again, "POST", "/api/mail/messages/actions", json, 200, NULL);
+    snprintf(json, sizeof(json), "{\"uids\":[\"%s\"],\"action\":\"delete\"}",
+             uid);
+    expect(&again, "POST", "/api/mail/messages/actions", json, 200, NULL);
+    ck_assert_int_eq(total_of(&again, "trash", "total"), 0);
+    ck_assert_int_eq(total_of(&again, "inbox", "total"), 0);
+    local_kv_fail(web.f.kv, 0, 0, LOCAL_NONE);
+}
+END_TEST
+
 /* A large mail has as much longer as there is more to write. The store takes
  * chunks again after nearly seven seconds; small calls have five. */
 START_TEST(a_large_send_has_its_time)
@@ -834,6 +865,7 @@ int main(void)
     tcase_add_test(t, drafts_stay_in_their_thread);
     tcase_add_loop_test(t, bad_actions_are_refused, 0, COUNT(bad_actions));
     tcase_add_test(t, a_silent_store_is_told);
+    tcase_add_test(t, a_full_store_is_told);
     tcase_add_loop_test(t, a_large_send_has_its_time, 0, 2);
     tcase_add_loop_test(t, a_send_is_done_once_or_not, 0, 3);
     tcase_add_test(t, description_is_true);

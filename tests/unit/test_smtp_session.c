@@ -47,6 +47,8 @@ static void answer_recipient(struct client *c, char *name,
                                  .username = name};
     if (strcmp(name, "full") == 0)
         event->status = ST_BOUND;
+    if (strcmp(name, "ufull") == 0)
+        event->status = ST_NO_SPACE;
     if (strcmp(name, "slow") == 0)
         event->status = ST_TIMEOUT;
 }
@@ -194,9 +196,10 @@ static const struct {
            "RCPT TO:<PostMaster>\r\nRCPT TO:<demo@penncloud.test> NOTIFY=NEVER"
            "\r\n",
      "220 250 250 501 250 250 555 "},
-    {HELLO "MAIL FROM:<a@b.test>\r\nRCPT TO:<full@penncloud.test>\r\n"
-           "RCPT TO:<slow@penncloud.test>\r\n",
-     "220 250 250 552 451 "},
+    {HELLO
+     "MAIL FROM:<a@b.test>\r\nRCPT TO:<full@penncloud.test>\r\n"
+     "RCPT TO:<slow@penncloud.test>\r\nRCPT TO:<ufull@penncloud.test>\r\n",
+     "220 250 250 552 451 452 "},
     {"EHLO\r\nEHLO a b\r\nEHLO \x01\r\nHELO <x>\r\n", "220 501 501 500 501 "},
     {"NOOP\r\nNOOP x y\r\nRSET\r\nHELP\r\nVRFY demo\r\nVRFY\r\nEXPN list\r\n",
      "220 250 250 250 214 252 501 502 "},
@@ -249,6 +252,9 @@ static const struct {
     {ST_BOUND, "RCPT TO:<u1@penncloud.test>\r\n", "452 4.2.2"},
     {ST_UNREACHABLE, "", "451 4.3.0"},
     {ST_DEGRADED, "", "451 4.3.0"},
+    {ST_NO_SPACE, "", "452 4.3.1 the server is out of space"},
+    {ST_NO_SPACE, "RCPT TO:<u1@penncloud.test>\r\n",
+     "452 4.3.1 the server is out of space"},
     {ST_NOT_FOUND, "", "550 5.1.1"},
     {ST_UNKNOWN_OUTCOME, "", ""},
 };
