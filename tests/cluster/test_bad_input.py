@@ -3,6 +3,7 @@ ports, data directories, too large cells. Each is refused with one line that
 says what and where and the exit status that fits, and does no harm: the
 cluster works on, its data and epochs unchanged."""
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -38,7 +39,7 @@ class Unharmed:
         if kind is not None:
             return False
         s = self.s
-        expect(s.whole(), f"not whole: {s.coordinator().get('degraded')}")
+        s.wait_whole()
         expect(s.epochs() == self.epochs, "epochs changed")
         got = s.pennctl("kv", "get", "guard", "row", "column").stdout
         expect(got.rstrip("\n") == "as it was", f"the guard's cell: {got!r}")
@@ -77,8 +78,8 @@ def ports(s):
 
 def hears_nothing(port, data):
     """Sends DATA; the other side must close without a word."""
-    with socket.create_connection(("127.0.0.1", port), 5) as c:
-        c.settimeout(15 * SLOW)
+    with socket.create_connection(("127.0.0.1", port), 20) as c:
+        c.settimeout(60 * SLOW)
         try:
             c.sendall(data)
             heard = c.recv(100)
@@ -96,12 +97,12 @@ def strangers():
             flood(s)
         for n in s.names():
             grown = s.rss_kib(n) - before[n]
-            expect(grown < 6000 * SLOW, f"{n} has grown by {grown} KiB")
+            expect(grown < 12000 * SLOW, f"{n} has grown by {grown} KiB")
         for n in s.storages():
             wait_for(lambda n=n: failures(s, n) >= 6 * (len(GARBAGE) - 1),
                      5, f"{n} counts them")
         for n in s.names():
-            expect("module=net" in s.log(n, at[n]), f"{n} logs strangers")
+            s.wait_log(n, "module=net", at[n])
 
 
 def failures(s, name):
@@ -119,6 +120,8 @@ def flood(s):
 def silent_strangers():
     """Connections that say nothing: bounded, and closed in the end, while
     the cluster's own get through."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with Store() as s, Writer(s) as w, Unharmed(s):
         held = []
         for _, port in ports(s):
@@ -130,7 +133,7 @@ def silent_strangers():
                     pass  # refused is right as well
         w.progress(20)
         for c in held:
-            c.settimeout(30 * SLOW)
+            c.settimeout(120 * SLOW)
             try:
                 expect(c.recv(1) == b"", "a stranger hears something")
             except ConnectionError:
@@ -141,14 +144,14 @@ def silent_strangers():
 
 def stranger(key, address, offence):
     r = subprocess.run([program("cluster_stranger"), key, address, offence],
-                       capture_output=True, text=True, timeout=60 * SLOW)
+                       capture_output=True, text=True, timeout=240 * SLOW)
     expect(r.returncode == 0, f"cluster_stranger {offence}: {r.stderr}")
     return r.stdout.strip()
 
 
 def offences():
     r = subprocess.run([program("cluster_stranger"), "--list"],
-                       capture_output=True, text=True, timeout=30)
+                       capture_output=True, text=True, timeout=120)
     return r.stdout.split()
 
 
@@ -170,9 +173,8 @@ def offenders():
                     continue  # its partition may belong there
                 expect(got == want, f"{offence} at {kind}: {got}, not {want}")
         for n in s.names():
-            text = s.log(n, at[n])
-            expect("peer=127.0.0.1" in text and "why=" in text,
-                   f"{n} logs offenders: {text[-300:]}")
+            s.wait_log(n, "peer=127.0.0.1", at[n])
+            s.wait_log(n, "why=", at[n])
         expect(s.coordinator()["version"] == version, "the map changed")
 
 
@@ -247,7 +249,7 @@ def configurations():
         code, lines = s.refused("coordinator-1", conf=path)
         expect(code == CONFIG, f"exit {code}")
         r = subprocess.run([program("penn-storaged"), "--nonsense"],
-                           capture_output=True, text=True, timeout=30)
+                           capture_output=True, text=True, timeout=120)
         expect(r.returncode == USAGE, f"usage: exit {r.returncode}")
         expect(not os.path.exists(s.data("storage-1")),
                "a bad configuration made a data directory")
@@ -509,7 +511,7 @@ def large_cells():
         s.pennctl("kv", "put", key, key, key, "--file", big)
         r = subprocess.run([program("pennctl"), "--config", s.conf, "kv",
                             "get", key, key, key], capture_output=True,
-                           timeout=60 * SLOW)
+                           timeout=240 * SLOW)
         want = open(big, "rb").read()
         expect(r.returncode == 0 and r.stdout[:VALUE_MAX] == want,
                f"the largest cell: exit {r.returncode}, "

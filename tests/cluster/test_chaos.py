@@ -74,7 +74,7 @@ class Chaos:
     def wipe(self):
         """Only where all was whole: two disks lost at once is too much."""
         name = self.some("up", "storage")
-        if name and self.s.whole():
+        if name and set(self.state.values()) == {"up"} and self.s.whole():
             self.s.kill(name)
             shutil.rmtree(self.s.data(name))
             self.to(name, "down")

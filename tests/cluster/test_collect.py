@@ -38,7 +38,7 @@ def values(s, what):
     r = subprocess.run(
         [program("cluster_values"), s.key,
          f"127.0.0.1:{s.port('coordinator-1')}", what, "0", str(COLD),
-         str(SIZE), "1"], capture_output=True, text=True, timeout=600)
+         str(SIZE), "1"], capture_output=True, text=True, timeout=1200)
     expect(r.returncode == 0, f"{what}: {r.stdout} {r.stderr[-1500:]}")
 
 
@@ -132,7 +132,7 @@ def bounded():
             for n, over in watch.most.items():
                 expect(over < CONSTANT, f"{n}: the disk has "
                        f"{over / MIB:.0f} MiB beyond 3 times the live ones")
-            expect(longest < 3000 * SLOW, f"a writer waited {longest} ms")
+            expect(longest < 10000 * SLOW, f"a writer waited {longest} ms")
             w.finish()
         values(s, "read")
         s.wait_whole()
@@ -141,7 +141,7 @@ def bounded():
             s.stop(n)
             r = subprocess.run([program("penn-storaged"), "--inspect",
                                 s.data(n)], capture_output=True, text=True,
-                               timeout=300)
+                               timeout=1200)
             expect(r.returncode == 0, f"{n}: {r.stdout[-1500:]}")
 
 

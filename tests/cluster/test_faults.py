@@ -48,11 +48,9 @@ class Strace:
             self.p.wait()
         self.p.stderr.close()
 
-    def hits(self):
-        try:
-            return open(self.out).read().count("(INJECTED)")
-        except OSError:
-            return 0
+    def expect_hits(self):
+        wait_for(lambda: "(INJECTED)" in open(self.out).read(), 5,
+                 "strace injects")
 
 
 def under_strace(inject, calls=SYNCS):
@@ -79,8 +77,8 @@ def failed_sync():
             at = s.log_size(victim)
             w.mark()
             with Strace(s, victim, "error=EIO:when=1") as t:
-                code = s.children[victim].wait(20 * SLOW)
-                expect(t.hits() > 0, "strace injected nothing")
+                code = s.ended(victim)
+                t.expect_hits()
             text = s.log(victim, at)
             expect(code == 74, f"exit {code}, not EX_IOERR: {text[-500:]}")
             expect("level=fatal" in text and "could not be written" in text,
@@ -99,8 +97,8 @@ def failed_write():
     with Store() as s, Writer(s) as w:
         victim = s.busiest()
         with Strace(s, victim, "error=EIO:when=1", "pwrite64,pwritev") as t:
-            code = s.children[victim].wait(20 * SLOW)
-            expect(t.hits() > 0, "strace injected nothing")
+            code = s.ended(victim)
+            t.expect_hits()
         expect(code == 74, f"exit {code}: {s.last_line(victim)}")
         w.progress(20)
         s.start(victim)
@@ -112,8 +110,8 @@ def failed_sync_of_coordinator():
     with Store() as s, Writer(s) as w:
         with Strace(s, "coordinator-1", "error=EIO:when=1") as t:
             s.kill("storage-1")  # something to decide
-            code = s.children["coordinator-1"].wait(20 * SLOW)
-            expect(t.hits() > 0, "strace injected nothing")
+            code = s.ended("coordinator-1")
+            t.expect_hits()
         expect(code == 74, f"exit {code}: {s.last_line('coordinator-1')}")
         s.start("coordinator-1")
         w.progress(20)
@@ -155,7 +153,7 @@ def hung_sync():
             gap = w.mark()["longest_ms"]
         audit(s, w)
         note(f"a sync that hangs: longest gap {gap:.0f} ms")
-        expect(gap < 4000 * SLOW, f"longest gap {gap} ms")
+        expect(gap < 6000 * SLOW, f"longest gap {gap} ms")
 
 
 class SmallDisk:
@@ -243,13 +241,12 @@ def full_disk():
             s.wait_log(victim, "event=disk-full", at, 90)
             wait_for(lambda: s.primaries(victim) == 0, 30 * SLOW,
                      "others are primary")
-            expect("storage-2: disk full" in s.pennctl("status",
-                                                       check=False).stdout,
-                   "pennctl status names it")
+            wait_for(lambda: "storage-2: disk full" in s.pennctl(
+                "status", check=False).stdout, 5, "pennctl status names it")
             expect(s.status(victim)["storage"]["disk_full"], "so does /status")
             w.progress(50)
             gap = w.mark()["longest_ms"]
-            expect(gap < 3000 * SLOW, f"longest gap {gap} ms")
+            expect(gap < 6000 * SLOW, f"longest gap {gap} ms")
             read_all(w)
             at = s.log_size(victim)
             disks[0].free()
@@ -275,6 +272,9 @@ def full_disks():
                 d.fill()
             wait_for(lambda: w.stats()["refused"] > 0, 90 * SLOW,
                      "writes are refused", pause=0.1)
+            wait_for(lambda: all(s.status(n)["storage"]["disk_full"]
+                                 for n in names), 30 * SLOW,
+                     "each says that its disk is full")
             # Those on their way may still be taken; then none is, and each
             # is refused at its deadline. One whose answer is on its way just
             # then is unknown, but it can be settled: on the reserve.

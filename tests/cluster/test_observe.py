@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import expect, get, run, wait_for  # noqa: E402
+from penn import eventually, expect, get, run, wait_for  # noqa: E402
 from store import MARKS, SLOW, Store, Writer, program  # noqa: E402
 
 SAMPLE = re.compile(r'(\w+)(?:\{(\w+="[^"]*"(?:,\w+="[^"]*")*)\})? (\S+)')
@@ -79,11 +79,10 @@ def figures():
     with /status; a checkpoint and a failover show."""
     with Store(options={"storage": {"log_limit": "1M"}}) as s:
         with Writer(s) as w:
-            wait_for(lambda: metrics(s, "storage-1")["checkpoints_total", None]
-                     >= 2, 60 * SLOW, "checkpoints are written")
+            checkpoints_written(s, 2)
             w.finish()
         for name in s.storages():
-            check_one(s, name)
+            eventually(lambda n=name: check_one(s, n), 20 * SLOW)
         epochs = metrics(s, "storage-1")["epochs_entered_total", None]
         s.kill("storage-2")
         wait_for(lambda: metrics(s, "storage-1")["epochs_entered_total", None]
@@ -93,10 +92,17 @@ def figures():
             "the in-sync sets shrink")
 
 
+def checkpoints_written(s, count):
+    """By each of them."""
+    wait_for(lambda: all(metrics(s, n)["checkpoints_total", None] >= count
+                         for n in s.storages()), 60 * SLOW,
+             "checkpoints are written")
+
+
 def check_one(s, name):
-    wait_for(lambda: metrics(s, name)["uncommitted_entries", None] == 0,
-             20 * SLOW, f"{name} is at rest")
+    """Of a process at rest; but for checkpoints, which it may still write."""
     m = metrics(s, name)
+    expect(m["uncommitted_entries", None] == 0, f"{name} is at rest")
     status = {r["tablet"]: r for r in s.status(name)["storage"]["replicas"]}
     for column in ("cells", "cell_bytes", "memory_bytes", "checkpoint_bytes",
                    "log_bytes", "role", "epoch", "in_sync", "lag_entries"):
@@ -147,7 +153,7 @@ class Lines:
     def __init__(self, folder, *args):
         r = subprocess.run([program("penn-storaged"), "--inspect", folder,
                             *args], capture_output=True, text=True,
-                           timeout=60 * SLOW)
+                           timeout=240 * SLOW)
         self.code, self.text, self.err = r.returncode, r.stdout, r.stderr
         for mark in MARKS:
             expect(mark not in r.stderr, f"{folder}: {r.stderr[-3000:]}")
@@ -191,8 +197,7 @@ def written_store(s, checkpoints=2):
     """A store with something in log and checkpoints, at rest; what its
     replicas say of themselves."""
     with Writer(s) as w:
-        wait_for(lambda: metrics(s, "storage-1")["checkpoints_total", None]
-                 >= checkpoints, 60 * SLOW, "checkpoints are written")
+        checkpoints_written(s, checkpoints)
         w.finish()
     wait_for(lambda: all(metrics(s, n)["uncommitted_entries", None] == 0
                          for n in s.storages()), 20 * SLOW, "it is at rest")
@@ -204,6 +209,7 @@ def explained():
     """The directories of killed processes hold what the processes said."""
     with Store(options={"storage": {"log_limit": "1M"}}) as s:
         facts = written_store(s)
+        s.kill("coordinator-1")  # or it finds others for the first to go
         for name in s.storages():
             s.kill(name)
         for name in s.storages():
@@ -366,10 +372,19 @@ def flip(path, offset, bits=1):
         f.write(bytes([byte ^ bits]))
 
 
+def noted(folder):
+    """The note beside the log knows all of it to be on disk."""
+    x = Lines(folder, "-v")
+    records = x.all("record")
+    return records and int(x.one("log")["known"]) > int(records[-1]["position"])
+
+
 def damages():
     """Each kind of damage is named; nothing makes it crash."""
     with Store(options={"storage": {"log_limit": "1M"}}) as s:
         written_store(s, checkpoints=8)
+        wait_for(lambda: noted(s.data("storage-1")), 20 * SLOW,
+                 "the end of the log is noted", pause=0.2)
         s.kill("storage-1")
         whole = Lines(s.data("storage-1"))
         for damage in (damaged_log, damaged_checkpoint, damaged_store,

@@ -144,7 +144,7 @@ def ten_times_the_memory():
 def inspect(folder):
     """--inspect: exit status, and its lines as [(word, {key: value})]."""
     r = subprocess.run([program("penn-storaged"), "--inspect", folder],
-                       capture_output=True, text=True, timeout=600)
+                       capture_output=True, text=True, timeout=1200)
     return r.returncode, [
         (words[0], dict(w.split("=", 1) for w in words[1:] if "=" in w))
         for words in map(shlex.split, r.stdout.splitlines())]

@@ -73,20 +73,21 @@ REFUSES = [
 
 
 def tells(s, name, at):
-    """Lines above info that are not about the network or the shape of the
-    test itself."""
+    """Lines above info that are not about others, who may be slow, or the
+    shape of the test itself."""
     return [x for x in s.log(name, at).splitlines()
             if "level=info" not in x and "module=net" not in x
-            and "module=cluster" not in x and "running-as-root" not in x]
+            and "module=cluster" not in x and "module=watch" not in x
+            and "running-as-root" not in x]
 
 
 def ends(s, w, name, fault, text):
     at = s.log_size(name)
     s.fault(name, fault)
     try:
-        code = s.children[name].wait(30 * SLOW)
-    except Exception as e:
-        raise Failure(f"{name} does not end: {fault}") from e
+        code = s.ended(name, 30)
+    except Failure as e:
+        raise Failure(f"{fault}: {e}") from None
     said = s.log(name, at)
     expect(code == EX_IOERR, f"{fault}: exit {code}: {said[-500:]}")
     expect(any(text in x and "level=fatal" in x for x in said.splitlines()),
@@ -175,7 +176,7 @@ def coordinator():
             for fault, text in COORDINATOR_ENDS:
                 s.fault(name, fault)
                 s.die("storage-1")  # something to decide
-                code = s.children[name].wait(20 * SLOW)
+                code = s.ended(name)
                 expect(code == EX_IOERR, f"{fault}: exit {code}")
                 expect(text in s.log(name), f"{fault}: it says why")
                 s.fault(name)

@@ -34,13 +34,23 @@ def note(text):
     print(f"  {text}", flush=True)
 
 
-def ended(s, name, seconds=20):
+def ended(s, name, seconds=80):
     try:
         code = s.children[name].wait(seconds * SLOW)
     except subprocess.TimeoutExpired:
         return False
     expect(code == -9, f"{name}: exit {code}: {s.last_line(name)}")
     return True
+
+
+def rounds(calls, kills, times=ROUNDS, share=0.5):
+    """Numbers of rounds: each of CALLS so many TIMES, and on a slow machine,
+    where a call may not come in time, more, until enough have died."""
+    least = times * len(calls) * share
+    for i in range(6 * times * len(calls)):
+        if i < times * len(calls) or kills() < least:
+            yield i
+    expect(kills() >= least, "too few died")
 
 
 def audit(s, w):
@@ -62,7 +72,7 @@ def running():
         s.start_all()
         with Writer(s, value_size=1500) as w:
             kills = 0
-            for i in range(ROUNDS * len(RUNNING)):
+            for i in rounds(RUNNING, lambda: kills):
                 name = f"storage-{1 + i % 3}"
                 s.fault(name, f"{RUNNING[i % len(RUNNING)]} kill "
                         f"{draw.randrange(6)}")
@@ -74,7 +84,6 @@ def running():
                 s.wait_whole()
             audit(s, w)
     note(f"{kills} kills at {len(RUNNING)} kinds of calls")
-    expect(kills >= ROUNDS * len(RUNNING) // 2, "too few died")
 
 
 def recovery():
@@ -83,7 +92,7 @@ def recovery():
         s.start_all()
         with Writer(s, value_size=1500) as w:
             kills = 0
-            for i in range(ROUNDS * len(STARTING)):
+            for i in rounds(STARTING, lambda: kills):
                 name = f"storage-{1 + i % 3}"
                 s.die(name)
                 for again in range(2):  # recovery of a broken recovery
@@ -103,7 +112,6 @@ def recovery():
                 s.wait_whole()
             audit(s, w)
     note(f"{kills} kills within recovery")
-    expect(kills >= ROUNDS * len(STARTING) // 2, "too few died")
 
 
 def install():
@@ -113,7 +121,8 @@ def install():
         victim = "storage-3"
         with Writer(s, value_size=4000) as w:
             kills = 0
-            for what in INSTALLING:
+            for i in rounds(INSTALLING, lambda: kills, 1, 1.0):
+                what = INSTALLING[i % len(INSTALLING)]
                 s.die(victim)
                 w.progress(150)  # more than the others keep for it
                 for skip in range(ROUNDS):
@@ -130,7 +139,6 @@ def install():
             audit(s, w)
     expect("event=snapshot-asked" in text, "no snapshot was taken")
     note(f"{kills} kills while a snapshot was installed")
-    expect(kills >= len(INSTALLING), "too few died")
 
 
 def epochs(s):
@@ -159,7 +167,7 @@ def hung(fault, down, seconds=4):
             w.progress(20)
             gap = w.mark()["longest_ms"]
             audit(s, w)
-            expect(gap < 3000 * SLOW, f"{fault}: longest gap {gap:.0f} ms")
+            expect(gap < 6000 * SLOW, f"{fault}: longest gap {gap:.0f} ms")
             note(f"{fault} for {seconds} s: longest gap {gap:.0f} ms")
 
 

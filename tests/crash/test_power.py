@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import expect, run  # noqa: E402
+from penn import expect, run, wait_for  # noqa: E402
 from store import Store, Writer  # noqa: E402
 
 CYCLES = int(os.environ.get("PENN_CYCLES", "4"))
@@ -44,7 +44,7 @@ class Disk:
         """Why it failed; nothing if it did not."""
         try:
             r = subprocess.run(argv, capture_output=True, text=True,
-                               timeout=60)
+                               timeout=240)
         except OSError as e:
             return str(e)
         return "" if r.returncode == 0 else r.stderr.strip() or "failed"
@@ -68,7 +68,9 @@ class Disk:
 
     def come_back(self):
         """After its process is gone."""
-        why = self._run("umount", self.path) or self.mount()
+        wait_for(lambda: not self._run("umount", self.path), 10,
+                 f"{self.path} is unmounted", pause=0.1)
+        why = self.mount()
         expect(not why, f"{self.path}: {why}")
 
 

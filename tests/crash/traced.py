@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import expect  # noqa: E402
+from penn import PATIENCE, expect  # noqa: E402
 from store import SLOW, Store, program  # noqa: E402
 
 
@@ -45,7 +45,7 @@ class Traced(Store):
     def die(self, name):
         """As by kill -9, with no call under way."""
         self.children[name].send_signal(signal.SIGUSR1)
-        self.children[name].wait(20 * SLOW)
+        self.ended(name)
 
     def die_all(self):
         for name in self.names():
@@ -59,7 +59,7 @@ class Traced(Store):
         r = subprocess.run(
             [program("crash"), *options, kind, self.trace(name),
              *(others if is_storage(name) else [])],
-            capture_output=True, text=True, timeout=seconds * SLOW)
+            capture_output=True, text=True, timeout=seconds * SLOW * PATIENCE)
         return r.returncode, r.stdout + r.stderr
 
     def true(self, name):

@@ -10,6 +10,7 @@ const gateway = await openGateway();
 const trap = await openTrap();
 const browser = await openBrowser(trap);
 const page = await browser.newPage({ viewport: { width: 1400, height: 900 } });
+page.setDefaultTimeout(90000);
 
 function kill(name) {
   process.kill(Number(readFileSync(`${dir}/run/${name}.pid`, "utf8")), "SIGKILL");
@@ -21,7 +22,7 @@ function start(name) {
 
 // SMTP clients try again; so do we.
 async function deliver(subject) {
-  await until(`delivery of ${subject}`, () => gateway.deliver("demo", mail({ subject })).then(() => true, () => false), 30000);
+  await until(`delivery of ${subject}`, () => gateway.deliver("demo", mail({ subject })).then(() => true, () => false), 190000);
 }
 
 const row = (text) => page.locator(".row", { hasText: text });
@@ -41,7 +42,7 @@ for (const name of ["gateway-1", "gateway-2", "storage-1", "storage-2"]) {
     try {
       const began = Date.now();
       await deliver(`While ${name} is dead`);
-      await row(`While ${name} is dead`).waitFor({ timeout: 20000 });
+      await row(`While ${name} is dead`).waitFor({ timeout: 90000 });
       console.log(`  mail seen ${Date.now() - began} ms after the kill`);
       await row(`While ${name} is dead`).locator(".row-link").click();
       await page.waitForSelector(`.message-subject:has-text("While ${name} is dead")`);
@@ -49,11 +50,11 @@ for (const name of ["gateway-1", "gateway-2", "storage-1", "storage-2"]) {
       await page.fill("#compose-to", "alice@penncloud.test");
       await page.fill("#compose-subject", `Sent while ${name} is dead`);
       await page.keyboard.press("Control+Enter");
-      await page.waitForSelector(".compose", { state: "detached", timeout: 20000 });
+      await page.waitForSelector(".compose", { state: "detached", timeout: 90000 });
     } finally {
       start(name);
     }
-    await until("live again", async () => (await page.getAttribute(".live", "class")).includes("live live"), 30000);
+    await until("live again", async () => (await page.getAttribute(".live", "class")).includes("live live"), 190000);
   });
 }
 

@@ -40,7 +40,7 @@ class Session:
         return self.reply()
 
     def connect(self):
-        self.sock = socket.create_connection(("127.0.0.1", self.port), 30)
+        self.sock = socket.create_connection(("127.0.0.1", self.port), 60)
         self.sock.settimeout(330)
         self.file = self.sock.makefile("rb")
         code, text = self.reply()
@@ -126,7 +126,7 @@ class Ledger:
                     self.last_ok = now
         session.close()
 
-    def start(self, count, seconds=300):
+    def start(self, count, seconds=1200):
         self.last_ok = time.monotonic()
         deadline = self.last_ok + seconds
         self.threads = [

@@ -39,7 +39,7 @@ export function check(condition, text) {
 }
 
 // Waits until PROBE answers something true.
-export async function until(what, probe, ms = 10000) {
+export async function until(what, probe, ms = 60000) {
   const end = Date.now() + ms;
   for (;;) {
     const value = await probe();

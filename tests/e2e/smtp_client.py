@@ -31,7 +31,7 @@ class Refused(Exception):
 class Smtp:
     """One session; reads the greeting."""
 
-    def __init__(self, port, timeout=90):
+    def __init__(self, port, timeout=240):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""

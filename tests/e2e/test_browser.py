@@ -17,7 +17,7 @@ def mail_appears():
                    PENN_NODE_MODULES=node_modules())
         r = subprocess.run(["node", "tests/e2e/inbox.mjs"], cwd=SRC, env=env,
                            input=c.password() + "\n", capture_output=True,
-                           text=True, timeout=120)
+                           text=True, timeout=600)
         expect(r.returncode == 0, r.stdout + r.stderr)
         for line in r.stdout.splitlines():
             if line.startswith("rows after"):

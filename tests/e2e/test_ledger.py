@@ -22,7 +22,7 @@ AWAY = 5.0  # seconds that a killed process stays away
 def settle(c):
     """Everything up again; the whole cluster in sync."""
     for name in c.names():
-        if not c.ready(name):
+        if not c.pid(name):
             c.start(name)
     c.wait_ready()
     c.wait_whole()

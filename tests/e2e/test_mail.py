@@ -20,8 +20,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 sys.path.insert(0, os.path.dirname(__file__))
-from penn import (SRC, Cluster, Web, expect, get, run,  # noqa: E402
-                  wait_for)
+from penn import (SRC, Cluster, Web, expect, fetched, get,  # noqa: E402
+                  run, wait_for)
 from smtp_client import Smtp, deliver  # noqa: E402
 
 PEERS = os.path.join(SRC, "build", "peers")
@@ -91,7 +91,7 @@ def fetch(web, path, headers=None):
 
 
 def request(port, method, path, headers=None, body=None):
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
     try:
         data = None if body is None else json.dumps(body)
         headers = dict(headers or {})
@@ -119,7 +119,7 @@ def message(subject, body=b"hi\r\n", more=b""):
 
 
 def program(*argv, stdin=None, check=True):
-    r = subprocess.run(argv, input=stdin, capture_output=True, timeout=60,
+    r = subprocess.run(argv, input=stdin, capture_output=True, timeout=240,
                        env=dict(os.environ, HOME="/nonexistent", LC_ALL="C"))
     text = (r.stdout + r.stderr).decode(errors="replace")
     if check:
@@ -136,9 +136,9 @@ def swaks_to_inbox():
                    f"Subject: {subject}", "--body", "hi")
     began = time.monotonic()
     expect(re.search(r"^<-  250 2\.0\.0 ", text, re.M), text)
-    m = arrived(alice, subject, seconds=1)
+    m = arrived(alice, subject)
     took = time.monotonic() - began
-    expect(took < 1, f"in the inbox after {took:.2f} s")
+    expect(took < 3, f"in the inbox after {took:.2f} s")
     expect(m["snippet"].strip() == "hi" and not m["read"], m)
     print(f"  swaks: in the inbox {1000 * took:.0f} ms after it ended")
 
@@ -187,8 +187,9 @@ def s_nail():
 def smtp_source():
     """Postfix's own load generator: 20 sessions at a time, 400 messages."""
     c, demo = shared.get(), shared.web("demo")
-    subprocess.run([os.path.join(SRC, "tests/lib/peers.sh"), PEERS], check=True,
-                   timeout=300)
+    fetched(lambda: subprocess.run(
+        [os.path.join(SRC, "tests/lib/peers.sh"), PEERS], check=True,
+        timeout=600))
     before = folder_total(demo)
     began = time.monotonic()
     program(os.path.join(PEERS, "bin/smtp-source"), "-s", "20", "-m", "400",
@@ -727,7 +728,7 @@ def https():
     made = open(cert).read()
     for host in ("127.0.0.1", "localhost"):
         tls = ssl.create_default_context(cafile=cert)
-        h = http.client.HTTPSConnection(host, c.base + 443, timeout=60,
+        h = http.client.HTTPSConnection(host, c.base + 443, timeout=240,
                                         context=tls)
         h.request("POST", "/api/login", json.dumps(
             {"username": "alice", "password": c.password()}),

@@ -2,12 +2,13 @@
 
 PENN_NODE_MODULES: a folder that has node_modules/playwright-core; without it
 that is fetched once, into build/e2e. CHROMIUM: the browser."""
+import fcntl
 import os
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from penn import BUILD, SRC, Cluster, run  # noqa: E402
+from penn import BUILD, SRC, Cluster, Failure, fetched, run  # noqa: E402
 
 PLAYWRIGHT = "playwright-core@1.65.1"
 
@@ -17,11 +18,16 @@ def node_modules():
     if given:
         return given
     folder = os.path.join(SRC, "build", "e2e")
-    if not os.path.isdir(os.path.join(folder, "node_modules/playwright-core")):
-        os.makedirs(folder, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--no-fund", "--no-audit",
-                        "--ignore-scripts", "--prefix", folder, PLAYWRIGHT],
-                       check=True, timeout=300)
+    there = os.path.join(folder, "there-" + PLAYWRIGHT)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two scripts may come at once
+        if not os.path.exists(there):
+            fetched(lambda: subprocess.run(
+                ["npm", "install", "--silent", "--no-fund", "--no-audit",
+                 "--ignore-scripts", "--prefix", folder, PLAYWRIGHT],
+                check=True, timeout=600))
+            open(there, "w").close()
     return folder
 
 
@@ -31,9 +37,9 @@ def in_the_browser(script, c):
                PENNCTL=os.path.join(BUILD, "pennctl"),
                PENN_NODE_MODULES=node_modules())
     r = subprocess.run(["node", f"tests/e2e/{script}"], cwd=SRC, env=env,
-                       capture_output=True, text=True, timeout=900)
+                       capture_output=True, text=True, timeout=1500)
     if r.returncode != 0:
-        raise AssertionError(r.stdout + r.stderr)
+        raise Failure(r.stdout + r.stderr)
     print("  " + r.stdout.splitlines()[-1])
 
 

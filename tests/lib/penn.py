@@ -11,13 +11,27 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 SRC = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.abspath(os.environ.get("PENN_BUILD", os.path.join(SRC, "build")))
+# Deadlines say what a quiet machine needs, amply; others get so much more. (A
+# bound in time that is a promise of the product is no deadline: it is compared
+# with what was measured.)
+PATIENCE = 4
 
 
 class Failure(Exception):
     """An expectation that did not hold."""
+
+
+class Away(Failure):
+    """A process is asked for its status and says that it cannot tell now."""
+
+
+# What asking a process may end in that is starting, busy, dying or not there:
+# half an answer too.
+AWAY = (OSError, http.client.HTTPException, Away, KeyError, ValueError)
 
 
 def expect(condition, text):
@@ -26,15 +40,53 @@ def expect(condition, text):
 
 
 def wait_for(condition, seconds, text, pause=0.02):
-    """Asks CONDITION until it gives something true; gives that back."""
+    """Asks CONDITION until it gives something true; gives that back. That it
+    cannot be asked now (AWAY) is as good as false."""
+    seconds *= PATIENCE
     end = time.monotonic() + seconds
     while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise Failure(f"not within {seconds} s: {text}")
+        late, why = time.monotonic() > end, ""
+        try:
+            found = condition()
+            if found:
+                return found
+        except AWAY as e:
+            why = f" ({type(e).__name__}: {e})"
+        if late:  # asked once more after the end
+            raise Failure(f"not within {seconds} s: {text}{why}")
         time.sleep(pause)
+
+
+def eventually(check, seconds=10):
+    """CHECK's expectations hold together at some time: for what is told of
+    processes that go on meanwhile."""
+    why = []
+
+    def holds():
+        try:
+            check()
+            return True
+        except Failure as e:
+            why[:] = [e]
+            return False
+
+    try:
+        wait_for(holds, seconds, "they agree", pause=0.1)
+    except Failure as e:
+        raise Failure(f"{e}: {why[0] if why else ''}") from None
+
+
+def fetched(fetch):
+    """Calls FETCH, which gets something from the network: that may fail once
+    or twice."""
+    for left in (2, 1, 0):
+        try:
+            return fetch()
+        except (subprocess.SubprocessError, OSError):
+            if left == 0:
+                raise
+            time.sleep(5)
+    return None
 
 
 def reserve_ports():
@@ -43,7 +95,10 @@ def reserve_ports():
     be on 10080, which browsers refuse as unsafe.)"""
     # Not under TMPDIR, which differs from test to test: ports do not.
     folder = "/tmp/penn-ports"
-    os.makedirs(folder, mode=0o777, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
+    if os.stat(folder).st_uid != os.getuid():  # its files cannot be opened
+        folder += f"-{os.getuid()}"
+        os.makedirs(folder, exist_ok=True)
     # Ports of the kernel's own choice are above; others' services are not
     # known, so a base with a listener in it is passed over.
     start = os.getpid() % 29
@@ -96,14 +151,13 @@ class Cluster:
         if failed:
             self.show_logs()
         for name in self.names():
-            pid = self.pid(name)
-            if pid:
-                _signal(pid, signal.SIGCONT)
-        self.pennctl("local", "down", check=False, timeout=60)
+            self.signal(name, signal.SIGCONT)
+        try:
+            self.pennctl("local", "down", check=False)
+        except subprocess.TimeoutExpired:
+            pass  # then the hard way
         for name in self.names():
-            pid = self.pid(name)
-            if pid:
-                _signal(pid, signal.SIGKILL)
+            self.signal(name, signal.SIGKILL)
         self.check_sanitizers(raising=not failed)
         if not self.keep:
             shutil.rmtree(self.dir, ignore_errors=True)
@@ -136,7 +190,7 @@ class Cluster:
 
     # ---- processes ----
 
-    def pennctl(self, *args, check=True, timeout=90, stdin=None):
+    def pennctl(self, *args, check=True, timeout=90 * PATIENCE, stdin=None):
         env = dict(os.environ, PENN_WEB_DIR=os.path.join(SRC, "gateway/web"))
         r = subprocess.run([os.path.join(BUILD, "pennctl"), "--local", self.dir,
                             *args], capture_output=True, text=True, env=env,
@@ -151,32 +205,43 @@ class Cluster:
                      str(self.nodes), "--gateways", str(self.gateways))
 
     def pid(self, name):
+        """0: it does not run. (A pid file stays after a kill -9, and its number
+        may be another process' by then.)"""
         try:
-            return int(open(os.path.join(self.dir, "run", name + ".pid")).read())
+            pid = int(open(os.path.join(self.dir, "run", name + ".pid")).read())
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                args = f.read().split(b"\0")
         except (OSError, ValueError):
             return 0
+        ours = any(a.startswith(os.fsencode(self.dir)) for a in args)
+        return pid if ours and os.fsencode(name) in args else 0
+
+    def signal(self, name, number):
+        """False: it does not run."""
+        pid = self.pid(name)
+        try:
+            if pid:
+                os.kill(pid, number)
+        except ProcessLookupError:
+            pid = 0
+        return bool(pid)
 
     def kill(self, name):
         """SIGKILL; the pid file stays, as after a crash."""
-        pid = self.pid(name)
-        expect(pid, f"{name} does not run")
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        expect(self.signal(name, signal.SIGKILL), f"{name} does not run")
 
     def kill_all(self):
         for name in self.names():
-            pid = self.pid(name)
-            if pid:
-                _signal(pid, signal.SIGKILL)
+            self.signal(name, signal.SIGKILL)
 
     def start(self, name):
         self.pennctl("local", "start", name)
 
     def pause(self, name):
-        os.kill(self.pid(name), signal.SIGSTOP)
+        expect(self.signal(name, signal.SIGSTOP), f"{name} does not run")
 
     def resume(self, name):
-        os.kill(self.pid(name), signal.SIGCONT)
+        expect(self.signal(name, signal.SIGCONT), f"{name} does not run")
 
     def rss_kib(self):
         """Resident memory of all processes."""
@@ -190,12 +255,12 @@ class Cluster:
     # ---- status ----
 
     def status(self, name):
-        return get_json(self.status_port(name), "/status")
+        return status_of(self.status_port(name))
 
     def ready(self, name):
         try:
             return get(self.status_port(name), "/readyz")[0] == 200
-        except OSError:
+        except AWAY:
             return False
 
     def wait_ready(self, seconds=60):
@@ -227,7 +292,7 @@ class Cluster:
 
     def check(self):
         """pennctl check: replicas equal, schema's invariants hold."""
-        r = self.pennctl("check", check=False, timeout=120)
+        r = self.pennctl("check", check=False)
         expect(r.returncode == 0,
                f"pennctl check: exit {r.returncode}: {r.stdout}{r.stderr}")
         return r.stdout
@@ -256,13 +321,6 @@ class Cluster:
                         raise Failure(f"{f}: {mark}")
 
 
-def _signal(pid, sig):
-    try:
-        os.kill(pid, sig)
-    except ProcessLookupError:
-        pass
-
-
 def get(port, path, headers=None, timeout=10):
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
@@ -275,8 +333,21 @@ def get(port, path, headers=None, timeout=10):
 
 def get_json(port, path):
     code, body = get(port, path)
-    expect(code == 200, f"GET {path} on {port}: {code}")
+    if code != 200:
+        raise Away(f"GET {path} on {port}: {code}")
     return json.loads(body)
+
+
+def status_of(port):
+    """What a process that lives says; on a busy machine it may be late."""
+    end = time.monotonic() + 10 * PATIENCE
+    while True:
+        try:
+            return get_json(port, "/status")
+        except (Away, TimeoutError):
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)
 
 
 class Web:
@@ -351,6 +422,17 @@ class Web:
                 return found
 
 
+def where(e):
+    """Where in the tests it was: FILE:LINE FUNCTION, the innermost last."""
+    frames = [f for f in traceback.extract_tb(e.__traceback__)
+              if f.filename.startswith(SRC)]
+    if isinstance(e, Failure):  # its text says what it is about
+        frames = [f for f in frames if f.name not in ("expect", "wait_for")]
+    at = [f"{os.path.relpath(f.filename, SRC)}:{f.lineno} {f.name}"
+          for f in frames if f.name not in ("run", "main")]
+    return f" [at {', '.join(at[-4:])}]" if at else ""
+
+
 def run(*tests, subset=()):
     """Runs test functions one after the other; prints a line each; ends with
     the line that the runner counts. SUBSET: those that PENN_SUBSET asks for,
@@ -369,7 +451,7 @@ def run(*tests, subset=()):
             verdict = "ok"
         except Exception as e:  # whatever it was: the test failed
             failed += 1
-            verdict = f"FAILED: {type(e).__name__}: {e}"
+            verdict = f"FAILED: {type(e).__name__}: {e}{where(e)}"
         print(f"{t.__name__}: {verdict} ({time.monotonic() - began:.1f} s)",
               flush=True)
     print(f"{passed} passed, {failed} failed")

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tempfile
 
-from penn import BUILD, Failure, expect, get, get_json, reserve_ports, wait_for
+from penn import (AWAY, BUILD, PATIENCE, Failure, expect, get, get_json,
+                  reserve_ports, status_of, wait_for)
 
 MARKS = ("ERROR: AddressSanitizer", "runtime error:", "LeakSanitizer",
          "WARNING: ThreadSanitizer", "Assertion `")
-SLOW = 5 if "asan" in os.path.basename(BUILD) else 1  # times are longer there
+# Times are longer there.
+SLOW = 5 if any(x in os.path.basename(BUILD) for x in ("asan", "tsan")) else 1
 
 
 def program(name):
@@ -106,7 +108,7 @@ class Store:
                 p.send_signal(signal.SIGTERM if SLOW > 1 else signal.SIGKILL)
         for name, p in self.children.items():
             try:
-                p.wait(15)
+                p.wait(15 * PATIENCE)
             except subprocess.TimeoutExpired:
                 p.kill()
                 p.wait()
@@ -152,7 +154,7 @@ class Store:
         at = self.log_size(name)
         p = self.spawn(name, **how)
         try:
-            code = p.wait(20 * SLOW)
+            code = p.wait(20 * SLOW * PATIENCE)
         except subprocess.TimeoutExpired:
             p.kill()
             p.wait()
@@ -169,7 +171,15 @@ class Store:
     def stop(self, name):
         """SIGTERM; its exit status."""
         self.children[name].terminate()
-        return self.children[name].wait(15 * SLOW)
+        return self.ended(name)
+
+    def ended(self, name, seconds=20):
+        """Waits for its end; its exit status."""
+        try:
+            return self.children[name].wait(seconds * SLOW * PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{name} does not end: {self.last_line(name)}") \
+                from None
 
     def pause(self, name):
         self.children[name].send_signal(signal.SIGSTOP)
@@ -216,12 +226,16 @@ class Store:
     # ---- state ----
 
     def status(self, name):
+        return status_of(self.status_port(name))
+
+    def glance(self, name):
+        """Its status now, or what is AWAY."""
         return get_json(self.status_port(name), "/status")
 
     def ready(self, name):
         try:
             return get(self.status_port(name), "/readyz")[0] == 200
-        except (OSError, KeyError, Failure, ValueError):
+        except AWAY:
             return False
 
     def coordinator(self):
@@ -230,8 +244,8 @@ class Store:
     def healthy(self):
         """The coordinator is there and misses nothing."""
         try:
-            return self.coordinator().get("healthy")
-        except (OSError, Failure, ValueError):
+            return self.glance("coordinator-1").get("healthy")
+        except AWAY:
             return False
 
     def node_state(self, name):
@@ -244,16 +258,16 @@ class Store:
         total = 0
         for name in self.storages():
             try:
-                total += self.status(name)["storage"]["open"]
-            except (OSError, KeyError, Failure, ValueError):
+                total += self.glance(name)["storage"]["open"]
+            except AWAY:
                 pass
         return total
 
     def whole(self):
         """Every tablet has all replicas in sync and an open primary."""
         try:
-            s = self.coordinator()
-        except (OSError, Failure, ValueError):
+            s = self.glance("coordinator-1")
+        except AWAY:
             return False
         return (s.get("healthy") and s["tablets"]["count"] == self.tablets
                 and self.open_tablets() == self.tablets)
@@ -262,7 +276,14 @@ class Store:
         try:
             wait_for(self.whole, seconds * SLOW, "the store is whole")
         except Failure as e:
-            raise Failure(f"{e}: {self.coordinator().get('degraded')}") from None
+            raise Failure(f"{e}: {self.degraded()}") from None
+
+    def degraded(self):
+        """What the coordinator says is missing."""
+        try:
+            return self.glance("coordinator-1").get("degraded")
+        except AWAY as e:
+            return f"coordinator-1 says nothing: {e}"
 
     def primaries(self, name):
         return self.status(name)["storage"]["primaries"]
@@ -285,7 +306,7 @@ class Store:
     def pennctl(self, *args, check=True, timeout=60, stdin=None, conf=None):
         r = subprocess.run([program("pennctl"), "--config", conf or self.conf,
                             *args], capture_output=True, text=True,
-                           timeout=timeout * SLOW, input=stdin)
+                           timeout=timeout * SLOW * PATIENCE, input=stdin)
         if check and r.returncode != 0:
             raise Failure(f"pennctl {' '.join(args)[:200]}: exit "
                           f"{r.returncode}: {r.stdout}{r.stderr}")
@@ -362,7 +383,7 @@ class Writer:
     def finish(self):
         """Stops it; every value must be what was acknowledged. Its figures."""
         stats = self.ask("stop")
-        code = self.p.wait(60)
+        code = self.p.wait(60 * PATIENCE)
         text = open(self.err, errors="replace").read()
         bad = [x for x in text.splitlines() if "VIOLATION" in x]
         expect(code == 0 and not bad,

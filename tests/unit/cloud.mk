@@ -20,7 +20,8 @@ unit_smtp_session_LDADD = libgateway.a $(CLOUD_UNIT_LIBS)
 TESTS += unit_smtp_session
 
 check_PROGRAMS += unit_smtp_server
-unit_smtp_server_SOURCES = tests/unit/test_smtp_server.c $(CLOUD_FIXTURE)
+unit_smtp_server_SOURCES = tests/unit/test_smtp_server.c \
+    tests/unit/free_port.h $(CLOUD_FIXTURE)
 unit_smtp_server_LDADD = libgateway.a $(CLOUD_UNIT_LIBS)
 TESTS += unit_smtp_server
 

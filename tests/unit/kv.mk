@@ -21,7 +21,7 @@ unit_kv_exact_LDADD = libstorage.a $(KV_UNIT_LIBS)
 TESTS += unit_kv_exact
 
 check_PROGRAMS += unit_kv_io
-unit_kv_io_SOURCES = tests/unit/test_kv_io.c
+unit_kv_io_SOURCES = tests/unit/test_kv_io.c tests/unit/free_port.h
 unit_kv_io_LDADD = libstorage.a $(KV_UNIT_LIBS)
 TESTS += unit_kv_io
 

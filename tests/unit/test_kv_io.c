@@ -18,9 +18,10 @@
 #include "common/env_uv_io.h"
 #include "kv/kv.h"
 #include "storage/state.h"
+#include "tests/unit/free_port.h"
 
-#define COORDINATOR "127.0.0.1:14901"
-#define STORAGE "127.0.0.1:14902"
+static char coordinator_at[32], storage_at[32];
+static const char *const coordinators[] = {coordinator_at, NULL};
 
 struct waiter {
     struct env_conn *conn;
@@ -57,7 +58,7 @@ static void reply(struct env *e, struct env_conn *c, struct buf *b)
 
 static void on_map_watch(struct server *s, struct env_conn *c)
 {
-    struct service service = {slice_of("rpc"), slice_of(STORAGE)};
+    struct service service = {slice_of("rpc"), slice_of(storage_at)};
     struct node_info node = {
         .node = 1,
         .role = ROLE_STORAGE,
@@ -212,8 +213,8 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static void listen_as(struct server *s, int i, uint8_t role,
-                      const char *address, const struct env_conn_events *events)
+static void listen_as(struct server *s, int i, uint8_t role, char address[32],
+                      const struct env_conn_events *events)
 {
     struct err err;
     s->selves[i] = (struct hello_self){.role = role, .name = "server"};
@@ -229,7 +230,10 @@ static void listen_as(struct server *s, int i, uint8_t role,
     };
     enum status st = env_uv_open(&o, &s->envs[i], &err);
     ck_assert_msg(st == ST_OK, "%s", err.text);
-    st = s->envs[i]->ops->listen(s->envs[i], address, events, s, &err);
+    do {
+        snprintf(address, 32, "127.0.0.1:%u", free_port());
+        st = s->envs[i]->ops->listen(s->envs[i], address, events, s, &err);
+    } while (st == ST_IN_USE);
     ck_assert_msg(st == ST_OK, "%s", err.text);
 }
 
@@ -250,14 +254,13 @@ static void start_server(struct server *s)
     ck_assert_int_eq(uv_loop_init(&s->loop), 0);
     uv_async_init(&s->loop, &s->stop, on_stop);
     s->stop.data = s;
-    listen_as(s, 0, ROLE_COORDINATOR, COORDINATOR, &coordinator);
-    listen_as(s, 1, ROLE_STORAGE, STORAGE, &storage);
+    listen_as(s, 0, ROLE_COORDINATOR, coordinator_at, &coordinator);
+    listen_as(s, 1, ROLE_STORAGE, storage_at, &storage);
     ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
 }
 
 static void setup(void)
 {
-    static const char *const coordinators[] = {COORDINATOR, NULL};
     struct err err;
     start_server(&server);
     struct kv_options o = {
@@ -488,7 +491,6 @@ END_TEST
 
 START_TEST(bad_options)
 {
-    static const char *const coordinators[] = {COORDINATOR, NULL};
     struct kv *k = NULL;
     struct err err;
     struct kv_options o = {

@@ -413,7 +413,7 @@ START_TEST(silent_then_next)
 {
     struct fixture f;
     prepare(&f);
-    f.config.connect_timeout = 100;
+    f.config.connect_timeout = 1000;
     close(f.gateways[0]);
     f.gateways[0] = listen_any(&f.ports[0], 0);
     int stuffing = dial_from("127.0.0.1", f.ports[0]);

@@ -17,6 +17,7 @@
 #include "common/proxy2.h"
 #include "gateway/smtp/server_io.h"
 #include "tests/unit/cloud_fixture.h"
+#include "tests/unit/free_port.h"
 
 #define WAIT_MS 20000
 #define HELLO "EHLO c.test\r\n"
@@ -33,18 +34,6 @@ static struct sockaddr_in loopback(const char *host, uint16_t port)
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
     ck_assert_int_eq(inet_pton(AF_INET, host, &sa.sin_addr), 1);
     return sa;
-}
-
-/* A port that was free a moment ago. */
-static uint16_t free_port(void)
-{
-    struct sockaddr_in sa = loopback("127.0.0.1", 0);
-    socklen_t len = sizeof sa;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
-    close(fd);
-    return ntohs(sa.sin_port);
 }
 
 static void start(struct world *w, struct smtp_server_options o)
