@@ -213,6 +213,14 @@ def read_all(w):
            f"reads go on: {now}")
 
 
+def takes_none(w, seconds):
+    had = w.stats()
+    w.elapse(seconds)
+    now = w.stats()
+    return (now["acknowledged"] - had["acknowledged"]
+            == now["settled"] - had["settled"])
+
+
 def all_known(stats):
     return stats["unknown"] == (stats["settled"] + stats["voided"]
                                 + stats["lost"])
@@ -272,13 +280,10 @@ def full_disks():
                 d.fill()
             wait_for(lambda: w.stats()["refused"] > 0, 90 * SLOW,
                      "writes are refused", pause=0.1)
-            wait_for(lambda: all(s.status(n)["storage"]["disk_full"]
-                                 for n in names), 30 * SLOW,
-                     "each says that its disk is full")
             # Those on their way may still be taken; then none is, and each
             # is refused at its deadline. One whose answer is on its way just
             # then is unknown, but it can be settled: on the reserve.
-            w.elapse(4)
+            wait_for(lambda: takes_none(w, 4), 30 * SLOW, "no write is taken")
             before = w.ask("hold")  # figures that fit each other
             w.ask("go")
             wait_for(lambda: w.stats()["refused"] >= before["refused"] + 8,
