@@ -135,7 +135,7 @@ def build(name):
     folder, began = f"build/{name}", time.monotonic()
     env, more = dict(os.environ), ["check-programs"]
     if name == "tsan":
-        env["PENN_TARGETS"] = ""  # the default: all; so only configures
+        env["PENN_TARGETS"] = ""  # configures only
         more = ["some-programs", "SOME=" + " ".join(THREADED)]
     r = subprocess.run(["bash", "build-aux/build", folder, *options], env=env)
     if r.returncode == 0:

@@ -4,6 +4,7 @@ import array
 import fcntl
 import os
 import socket
+import time
 
 SIOCOUTQ = 0x5411
 
@@ -58,10 +59,10 @@ class Smtp:
         for part in parts:
             if part:
                 self.send(part)
-            left = array.array("i", [1])
-            while left[0] > 0:
+            left, end = array.array("i", [1]), time.monotonic() + 240
+            while left[0] > 0 and time.monotonic() < end:
                 fcntl.ioctl(self.socket, SIOCOUTQ, left)
-            while unread_by_peer(self.socket):
+            while unread_by_peer(self.socket) and time.monotonic() < end:
                 os.sched_yield()
 
     def reply(self):
