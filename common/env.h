@@ -32,6 +32,9 @@ struct env_io {
     void (*done)(struct env_io *io, enum status status);
     void *data; /* the user's */
     void *impl; /* the env's */
+    /* The user's: messages are due meanwhile that somebody waits for, so it
+     * must not hold up the loop, however quick the disk is. */
+    bool beside;
 };
 
 /* Who is at the other end, as its HELLO said. */

@@ -13,12 +13,14 @@
  * loop itself, between two turns: handing it to a thread and back takes two
  * wakings, which cost more time than such a disk does, and more of the
  * processor than the write. What came meanwhile waits in the sockets, as it
- * would for the group. Whether it is quick says the median of what syncs took:
- * where the processor is busy, some take as long as a thread waits for its
- * turn, here and there alike. After one that was slow, threads get the next
- * ones, the more the slower it was. A disk that hangs at that moment stops the
- * loop, and with it the heartbeats, which would otherwise stop for the age of
- * the sync (R18); beacons have a loop of their own.
+ * would for the group. Where others wait for just that, the user says so
+ * (io->beside), and the write goes to a thread all the same. Whether it is
+ * quick says the median of what syncs took: where the processor is busy, some
+ * take as long as a thread waits for its turn, here and there alike. After one
+ * that was slow, threads get the next ones, the more the slower it was. A disk
+ * that hangs at that moment stops the loop, and with it the heartbeats, which
+ * would otherwise stop for the age of the sync (R18); beacons have a loop of
+ * their own.
  *
  * Reads (file_fetch) have no order. What the page cache has is read on the
  * loop at once; the rest goes to threads, to fewer than there are, so that
@@ -163,8 +165,8 @@ static bool runs_here(const struct disk_op *op)
 {
     const struct disk *d = &op->u->disk;
     return op->kind == DISK_WRITE && op->sync && op->status == ST_OK &&
-           op->data.len <= HERE_BYTES && d->sync_us <= HERE_US &&
-           d->distrusted == 0 && !op->u->closing;
+           op->data.len <= HERE_BYTES && !op->io->beside &&
+           d->sync_us <= HERE_US && d->distrusted == 0 && !op->u->closing;
 }
 
 static void queue(struct disk_op *op, uv_work_cb work)

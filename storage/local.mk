@@ -36,6 +36,7 @@ libstorage_a_SOURCES = \
     storage/replica_read.c \
     storage/shard.c storage/shard.h storage/shard_impl.h \
     storage/shard_blobs.c storage/shard_blobs.h \
+    storage/shard_busy.c \
     storage/shard_incoming.c \
     storage/shard_keep.c \
     storage/shard_upload.c \

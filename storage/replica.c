@@ -609,6 +609,12 @@ void replica_figures(const struct replica_core *r, struct replica_figures *out)
     };
 }
 
+uint64_t replica_awaited(const struct replica_core *r)
+{
+    bool waits = r->phase == PHASE_OPEN && r->tail.synced_seq > r->committed;
+    return waits ? r->tail.synced_seq - r->committed : 0;
+}
+
 void replica_placed(struct replica_core *r, uint64_t ordinal, uint64_t position)
 {
     if (r->phase == PHASE_ENTERING && ordinal == r->staged_ordinal) {

@@ -220,6 +220,9 @@ struct replica_figures {
     uint32_t in_sync;
 };
 void replica_figures(const struct replica_core *r, struct replica_figures *out);
+/* Entries of an open primary that are on this disk and that others have yet to
+ * acknowledge. */
+uint64_t replica_awaited(const struct replica_core *r);
 /* The record of FX_APPEND's ORDINAL starts at log position POSITION. */
 void replica_placed(struct replica_core *r, uint64_t ordinal,
                     uint64_t position);

@@ -221,6 +221,7 @@ void shard_step(struct shard *s, struct tablet *t, struct event *e)
         do_effect(s, t, &s->fx.items[i]);
     }
     s->stepping = false;
+    shard_note_step(t, &s->fx);
     t->next_us = replica_next_us(t->core);
     arm(s, t->next_us);
     if (before == REPLICA_PRIMARY &&
@@ -484,6 +485,7 @@ static enum status open_log(struct shard *s, struct err *err)
         .on_synced = on_synced,
         .on_failed = on_failed,
         .on_full = on_full,
+        .is_busy = shard_is_busy,
         .ctx = s,
     };
     struct wal_report report = {0};

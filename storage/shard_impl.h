@@ -91,6 +91,7 @@ struct tablet {
     struct tablet_blobs blobs;
     bool leased; /* it could read when last asked, as primary in ... */
     uint64_t leased_epoch;
+    uint64_t awaited; /* replica_awaited() after its last step */
 };
 
 /* A connection that came in. */
@@ -204,6 +205,11 @@ struct shard {
     struct placed *placed;          /* ring, in log order */
     uint32_t placed_head, placed_count, placed_cap;
 
+    /* shard_busy.c: AWAITED of all tablets, and who appended entries since the
+     * log last began a group. */
+    uint64_t awaited;
+    bool leads, follows;
+
     struct tablet **tablets; /* in order of id */
     uint32_t tablet_count;
     struct effects fx;
@@ -276,6 +282,12 @@ int64_t shard_pending_us(const struct shard *s);
 void shard_tell_full(struct shard *s);
 /* struct replica_host's; CTX is the shard. */
 enum status shard_room(void *ctx, size_t bytes, enum need need) MUST_CHECK;
+
+/* shard_busy.c */
+/* T's replica made a step; FX are its effects. */
+void shard_note_step(struct tablet *t, const struct effects *fx);
+/* For the log (is_busy). */
+bool shard_is_busy(void *ctx);
 
 /* shard_net.c */
 extern const struct env_conn_events shard_client_events;

@@ -7,7 +7,9 @@
  * fdatasync under way ends, the group is written with one write and one
  * fdatasync; meanwhile the next one collects (R6, group commit without a
  * timer). When it is done, on_synced() says so. One group is under way at a
- * time, so whatever is on disk is a prefix of what was appended. Nobody waits
+ * time, so whatever is on disk is a prefix of what was appended. A quick disk
+ * is waited for on the loop, unless messages are due meanwhile (is_busy()) or
+ * the group before is still to be told of. Nobody waits
  * for a COMMIT record: it goes with the next group, or after 20 ms of rest.
  *
  * Marks (R16). Each record carries a position that was known synced when it
@@ -284,7 +286,9 @@ static void on_group_written(struct env_io *io, enum status s)
         return;
     }
     group_done(w, g);
+    w->untold = true;
     wal_pump(w);
+    w->untold = false;
     if (w->o.on_synced != NULL && !w->failed) {
         w->o.on_synced(w->o.ctx, w->synced);
     }
@@ -327,6 +331,8 @@ void wal_pump(struct wal *w)
         write_footer(w, g, s);
     }
     wal_io_begin(w, &g->io, on_group_written, g);
+    g->io.beside =
+        w->untold || (w->o.is_busy != NULL && w->o.is_busy(w->o.ctx));
     w->env->ops->file_write(s->file, g->start - s->base, buf_slice(&g->data),
                             true, &g->io);
     wal_segments_tend(w);

@@ -72,6 +72,9 @@ struct wal_options {
     /* The disk gives no segment and there is too little room, or that is over
      * (wal_is_full()); may be NULL. Also from within wal_append(). */
     void (*on_full)(void *ctx, bool full);
+    /* Asked before a group is written: are messages due meanwhile that others
+     * wait for? Then the loop is not held up for it. NULL: never. */
+    bool (*is_busy)(void *ctx);
     void *ctx;
 };
 

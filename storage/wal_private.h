@@ -162,6 +162,7 @@ struct wal {
 
     struct env_timer flush, idle, stop;
     bool running, flush_armed, idle_armed;
+    bool untold; /* SYNCED has grown, and on_synced() does not know yet */
     bool failed;
     enum status why;
     bool stopping, stopped;

@@ -402,6 +402,23 @@ START_TEST(quick_disk)
 }
 END_TEST
 
+/* Who has other things to wait for is not held up. */
+START_TEST(quick_beside)
+{
+    struct env_file *f = quick_file();
+    done.count = 0;
+    struct env_io *io = op(0);
+    io->beside = true;
+    env->ops->file_write(f, 0, slice_of("y"), true, io);
+    run_until(1);
+    ck_assert_int_eq(done.status[0], ST_OK);
+    ck_assert_uint_eq(synced_here(), 3);
+    write_synced(f);
+    ck_assert_uint_eq(synced_here(), 4);
+    env->ops->file_close(f);
+}
+END_TEST
+
 /* Nor do they overtake what was asked before, which a thread does. */
 START_TEST(quick_in_order)
 {
@@ -826,6 +843,7 @@ int main(void)
     tcase_add_test(t, quick_disk);
     tcase_add_test(t, quick_in_order);
     tcase_add_test(t, quick_no_more);
+    tcase_add_test(t, quick_beside);
     tcase_add_test(t, quick_never_more);
     tcase_add_test(t, quick_and_broken);
     tcase_add_test(t, written_now);

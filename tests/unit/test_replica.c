@@ -525,6 +525,25 @@ START_TEST(r7_a_commit_needs_all_of_i_and_the_own_disk)
 }
 END_TEST
 
+START_TEST(what_others_have_yet_to_acknowledge)
+{
+    open_primary(1, none);
+    rig_command(&g, &cookies[0]);
+    ck_assert_uint_eq(replica_awaited(g.core), 0);
+    rig_sync(&g);
+    ck_assert_uint_eq(replica_awaited(g.core), 1);
+    rig_command(&g, &cookies[1]);
+    ck_assert_uint_eq(replica_awaited(g.core), 1);
+    rig_acked(&g, 2, 1, NAME(1, 1));
+    ck_assert_uint_eq(replica_awaited(g.core), 1);
+    rig_acked(&g, 3, 1, NAME(1, 1));
+    ck_assert_uint_eq(replica_awaited(g.core), 0);
+    rig_sync(&g);
+    rig_config(&g, 2, 2, "123", ""); /* no part any more */
+    ck_assert_uint_eq(replica_awaited(g.core), 0);
+}
+END_TEST
+
 /* One that heard of a commit in a dialogue of its own is not all. */
 START_TEST(r6_every_peer_is_told_what_is_committed)
 {
@@ -851,6 +870,7 @@ static Suite *make_suite(void)
     tcase_add_test(c, r12c_it_waits_for_its_last_echo);
     tcase_add_test(c, r12e_all_of_i_must_have_what_it_has);
     tcase_add_test(c, r7_a_commit_needs_all_of_i_and_the_own_disk);
+    tcase_add_test(c, what_others_have_yet_to_acknowledge);
     tcase_add_test(c, r6_every_peer_is_told_what_is_committed);
     tcase_add_test(c, r6_acks_of_an_earlier_epoch_do_not_count);
     tcase_add_test(c, r5_acks_of_another_process_do_not_count);

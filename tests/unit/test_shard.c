@@ -813,6 +813,72 @@ START_TEST(one_bad_sector_is_one)
 }
 END_TEST
 
+/* A tablet whose primary is this process, alone. */
+static struct tablet *lead(uint32_t id)
+{
+    struct replica self = b.s->host.self;
+    struct tablet_config c = {.tablet = id,
+                              .hash_last = UINT64_MAX,
+                              .epoch = b.epoch,
+                              .primary = self,
+                              .primary_incarnation = b.s->host.incarnation,
+                              .in_sync = &self,
+                              .in_sync_count = 1};
+    struct tablet *t = shard_add_tablet(b.s, id, state_new());
+    b.s->host.min_insync = 1;
+    replica_recovered(t->core, false);
+    struct event e = {.kind = EVENT_CONFIG, .u.config = &c};
+    shard_step(b.s, t, &e);
+    world_run_for(b.w, 500 * SIM_MS);
+    ck_assert(replica_is_open(t->core));
+    return t;
+}
+
+static void command(struct tablet *t)
+{
+    struct client c = {.shard = b.s};
+    struct buf payload = {0};
+    struct command nothing = {.kind = COMMAND_NOTHING};
+    struct event e = {.kind = EVENT_COMMAND};
+    wire_encode_command(&payload, &nothing);
+    e.u.command.payload = buf_slice(&payload);
+    e.u.command.cookie = requests_new(&c, t, REQUEST_COMMAND, 1);
+    shard_step(b.s, t, &e);
+    requests_drop_client(&c); /* owed to nobody */
+    buf_free(&payload);
+}
+
+static void prepare_now(struct tablet *t)
+{
+    struct wire_msg m = {.type = MSG_PREPARE};
+    struct tablet_report r;
+    replica_report(t->core, &r);
+    m.u.prepare = (struct msg_prepare){.tablet = t->id,
+                                       .epoch = b.epoch,
+                                       .entry = {b.epoch, r.last.seq + 1},
+                                       .previous = r.last};
+    tell(t, &m);
+}
+
+/* One primary's group holds up nobody; where several take commands each waits
+ * for the others' syncs. */
+START_TEST(who_leads_and_follows_is_busy)
+{
+    struct tablet *follower = follow(1), *leader = lead(2);
+    (void)shard_is_busy(b.s);
+    ck_assert(!shard_is_busy(b.s));
+    command(leader);
+    ck_assert(!shard_is_busy(b.s));
+    prepare_now(follower);
+    ck_assert(!shard_is_busy(b.s));
+    world_run_for(b.w, 50 * SIM_MS);
+    command(leader);
+    prepare_now(follower);
+    ck_assert(shard_is_busy(b.s));
+    ck_assert(!shard_is_busy(b.s)); /* of the next group */
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shard");
@@ -839,6 +905,7 @@ int main(void)
     tcase_add_loop_test(c, an_older_snapshot_is_not_written, 0, 2);
     tcase_add_loop_test(c, a_waiting_learner_does_not_keep_the_log, 0, 2);
     tcase_add_test(c, a_wanted_checkpoint_is_not_forgotten);
+    tcase_add_test(c, who_leads_and_follows_is_busy);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
