@@ -30,10 +30,14 @@
  * not open, and the connection ends. A record cut short never opens. After
  * SEAL_REKEY_RECORDS a direction's key is replaced by a hash of itself, which
  * keeps AES-GCM far below its bounds on connections that live for months.
+ *
+ * Where the processor has instructions for AES, GnuTLS seals the records, for
+ * its AES-GCM is more than twice as fast as libsodium's, which does the rest.
  */
 #include "common/seal.h"
 
 #include <assert.h>
+#include <gnutls/crypto.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,7 +90,7 @@ _Static_assert(crypto_aead_aes256gcm_NPUBBYTES == 12 &&
 
 /* One direction's records. */
 struct direction {
-    crypto_aead_aes256gcm_state aes; /* expanded key, where AES is used */
+    gnutls_aead_cipher_hd_t aes; /* holds the key, too; NULL: not AES */
     uint8_t key[KEY_BYTES];
     uint64_t count; /* records so far under this key */
 };
@@ -126,11 +130,23 @@ static void hash(const uint8_t key[KEY_BYTES], const char *label,
     sodium_memzero(&h, sizeof(h));
 }
 
+static void direction_end(struct direction *d)
+{
+    if (d->aes != NULL) {
+        gnutls_aead_cipher_deinit(d->aes); /* wipes what it held */
+        d->aes = NULL;
+    }
+}
+
 static void direction_start(struct direction *d, uint8_t cipher)
 {
     d->count = 0;
+    direction_end(d);
     if (cipher == SEAL_AES256GCM) {
-        (void)crypto_aead_aes256gcm_beforenm(&d->aes, d->key);
+        gnutls_datum_t key = {d->key, sizeof(d->key)};
+        int r =
+            gnutls_aead_cipher_init(&d->aes, GNUTLS_CIPHER_AES_256_GCM, &key);
+        assert(r == 0); /* there is memory, and such a cipher */
     }
 }
 
@@ -256,6 +272,8 @@ void seal_free(struct seal *s)
     if (s == NULL) {
         return;
     }
+    direction_end(&s->to_peer);
+    direction_end(&s->from_peer);
     buf_free(&s->held);
     sodium_memzero(s, sizeof(*s));
     free(s);
@@ -413,8 +431,10 @@ static enum status open_record(struct seal *s, const uint8_t *record,
     int r;
     direction_nonce(d, nonce);
     if (s->cipher == SEAL_AES256GCM) {
-        r = crypto_aead_aes256gcm_decrypt_afternm(
-            to, NULL, NULL, body, len, record, SEAL_HEAD, nonce, &d->aes);
+        size_t got = len - SEAL_TAG;
+        r = gnutls_aead_cipher_decrypt(d->aes, nonce, sizeof(nonce), record,
+                                       SEAL_HEAD, SEAL_TAG, body, len, to,
+                                       &got);
     } else {
         r = crypto_aead_chacha20poly1305_ietf_decrypt(
             to, NULL, NULL, body, len, record, SEAL_HEAD, nonce, d->key);
@@ -490,9 +510,10 @@ static void send_record(struct seal *s, struct slice plain, uint8_t *to)
     }
     direction_nonce(d, nonce);
     if (s->cipher == SEAL_AES256GCM) {
-        (void)crypto_aead_aes256gcm_encrypt_afternm(
-            to + SEAL_HEAD, NULL, plain.data, plain.len, to, SEAL_HEAD, NULL,
-            nonce, &d->aes);
+        int r = gnutls_aead_cipher_encrypt(d->aes, nonce, sizeof(nonce), to,
+                                           SEAL_HEAD, SEAL_TAG, plain.data,
+                                           plain.len, to + SEAL_HEAD, &len);
+        assert(r == 0 && len == plain.len + SEAL_TAG);
     } else {
         (void)crypto_aead_chacha20poly1305_ietf_encrypt(
             to + SEAL_HEAD, NULL, plain.data, plain.len, to, SEAL_HEAD, NULL,
