@@ -64,6 +64,14 @@ struct env_conn_events {
     void (*on_close)(void *ctx, struct env_conn *c, enum status why);
 };
 
+/* Bytes that somebody else reads for a while: DONE(CTX) says that he does no
+ * more. */
+struct env_lent {
+    struct slice bytes;
+    void (*done)(void *ctx);
+    void *ctx;
+};
+
 #define ENV_CREATE 1u /* create if it is not there */
 #define ENV_EXCL 2u   /* it must not be there */
 #define ENV_READONLY 4u
@@ -71,6 +79,9 @@ struct env_conn_events {
 /* With ENV_MEDIUM: it will be read from front to end, and nobody writes to it
  * meanwhile, so the disk may be asked for what follows. */
 #define ENV_AHEAD 16u
+/* Writes of whole blocks of 4 KiB, in the file and in memory, go past the page
+ * cache where the file system lets them. */
+#define ENV_DIRECT 32u
 
 struct env_ops {
     /* CLOCK_BOOTTIME in microseconds: monotonic, the only clock of logic. */
@@ -97,6 +108,13 @@ struct env_ops {
      * pile up is closed (ST_BUSY). In order and at most once on one
      * connection. */
     void (*send)(struct env_conn *c, struct slice frames);
+    /* As send(), for much: takes the memory of FRAMES, which is empty then.
+     * NULL: env_send_take(). */
+    void (*send_take)(struct env_conn *c, struct buf *frames);
+    /* As send() of one frame, START and then REST, which is not copied: done()
+     * comes once, perhaps from within. NULL: env_send_lent(). */
+    void (*send_lent)(struct env_conn *c, struct slice start,
+                      const struct env_lent *rest);
     void (*close)(struct env_conn *c);               /* no on_close follows */
     size_t (*conn_queued)(const struct env_conn *c); /* bytes not yet sent */
     void (*conn_set_data)(struct env_conn *c, void *data);
@@ -184,6 +202,31 @@ static inline int64_t env_wall_ms(struct env *e)
 static inline void env_random(struct env *e, void *out, size_t len)
 {
     e->ops->random(e, out, len);
+}
+static inline void env_send_take(struct env *e, struct env_conn *c,
+                                 struct buf *frames)
+{
+    if (e->ops->send_take != NULL) {
+        e->ops->send_take(c, frames);
+    } else {
+        e->ops->send(c, buf_slice(frames));
+        buf_free(frames);
+    }
+}
+static inline void env_send_lent(struct env *e, struct env_conn *c,
+                                 struct slice start,
+                                 const struct env_lent *rest)
+{
+    struct buf all = {0};
+    if (e->ops->send_lent != NULL) {
+        e->ops->send_lent(c, start, rest);
+        return;
+    }
+    buf_put_slice(&all, start);
+    buf_put_slice(&all, rest->bytes);
+    e->ops->send(c, buf_slice(&all));
+    buf_free(&all);
+    rest->done(rest->ctx);
 }
 static inline void env_timer_start(struct env *e, struct env_timer *t,
                                    int64_t delay_us)

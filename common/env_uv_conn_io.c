@@ -7,10 +7,12 @@
  * A request of an unknown type is answered with ERROR(UNSUPPORTED): a newer
  * peer finds out so.
  *
- * Out: frames are collected; once a turn of the loop they are sealed, up to
- * WRITE_PORTION at a time, and no more than that is in libuv's hands: so a
- * connection that does not drain holds its frames once, and a large answer on
- * one connection does not keep the others waiting for the sealing of it all.
+ * Out: frames are collected, large ones where they are; once a turn of the loop
+ * they are sealed, WRITE_PORTION at a time, which stays in the processor's
+ * cache until the kernel has copied it, and no more than WRITE_AHEAD is in
+ * libuv's hands: so a connection that does not drain holds its frames once, and
+ * a large answer on one connection does not keep the others waiting for the
+ * sealing of it all.
  */
 #include <assert.h>
 #include <sodium.h>
@@ -18,9 +20,13 @@
 
 #include "common/env_uv_impl.h"
 
-#define WRITE_PORTION MIB(1)
+#define WRITE_PORTION KIB(256)
+#define WRITE_AHEAD MIB(1) /* in libuv's hands, of one connection */
+#define WRITE_TURN MIB(1)  /* of one connection, then others have their turn */
 /* An empty buffer larger than this gives its memory back. */
 #define KEEP_BUFFER KIB(64)
+/* Less is copied: a piece costs a record and memory of its own. */
+#define PIECE_LEAST KIB(16)
 
 struct write {
     uv_write_t req;
@@ -34,7 +40,12 @@ static bool alive(const struct env_conn *c)
     return c->state < CONN_FAILED;
 }
 
-/* ---- out ---- */
+/* ---- what is to be sent ---- */
+
+static size_t unsealed(const struct env_conn *c)
+{
+    return c->pieces_len + (c->out.len - c->out_at);
+}
 
 static void mark_dirty(struct env_conn *c)
 {
@@ -45,6 +56,98 @@ static void mark_dirty(struct env_conn *c)
     }
 }
 
+static void piece_free(struct env_conn *c, struct out_piece *p)
+{
+    STAILQ_REMOVE_HEAD(&c->pieces, link); /* it is the first one */
+    c->pieces_len -= p->left.len;
+    buf_free(&p->own);
+    if (p->lent.done != NULL) {
+        p->lent.done(p->lent.ctx);
+    }
+    free(p);
+}
+
+void env_uv_conn_drop_out(struct env_conn *c)
+{
+    while (!STAILQ_EMPTY(&c->pieces)) {
+        piece_free(c, STAILQ_FIRST(&c->pieces));
+    }
+    buf_free(&c->out);
+    c->out_at = 0;
+}
+
+static struct out_piece *piece_add(struct env_conn *c, struct slice bytes)
+{
+    struct out_piece *p = xcalloc(1, sizeof(*p));
+    p->left = bytes;
+    c->pieces_len += bytes.len;
+    STAILQ_INSERT_TAIL(&c->pieces, p, link);
+    return p;
+}
+
+/* What is collected becomes a piece, so that another one can follow. */
+static void close_out(struct env_conn *c)
+{
+    if (c->out.len == c->out_at) {
+        return;
+    }
+    struct out_piece *p = piece_add(
+        c, slice_make(c->out.data + c->out_at, c->out.len - c->out_at));
+    p->own = c->out;
+    c->out = (struct buf){0};
+    c->out_at = 0;
+}
+
+/* Seals the next bytes, MOST at most, into SEALED; how many it were. */
+static size_t seal_next(struct env_conn *c, size_t most, struct buf *sealed)
+{
+    struct out_piece *p = STAILQ_FIRST(&c->pieces);
+    struct slice s =
+        p != NULL ? p->left
+                  : slice_make(c->out.data + c->out_at, c->out.len - c->out_at);
+    s.len = s.len < most ? s.len : most;
+    seal_send(c->seal, s, sealed);
+    if (p == NULL) {
+        c->out_at += s.len;
+        return s.len;
+    }
+    p->left = slice_make(p->left.data + s.len, p->left.len - s.len);
+    c->pieces_len -= s.len;
+    if (p->left.len == 0) {
+        piece_free(c, p);
+    }
+    return s.len;
+}
+
+static void tidy_out(struct env_conn *c)
+{
+    if (c->out_at == c->out.len) {
+        c->out_at = 0;
+        if (c->out.cap > KEEP_BUFFER) {
+            buf_free(&c->out);
+        } else {
+            buf_clear(&c->out);
+        }
+    } else if (c->out_at > c->out.len / 2) {
+        buf_consume(&c->out, c->out_at); /* moves less than was sent */
+        c->out_at = 0;
+    }
+}
+
+/* ---- out ---- */
+
+static void write_free(struct write *w)
+{
+    struct buf *kept = &w->c->u->net.sealed;
+    if (kept->data == NULL) {
+        *kept = w->bytes;
+        buf_clear(kept);
+    } else {
+        buf_free(&w->bytes);
+    }
+    free(w);
+}
+
 static void on_written(uv_write_t *req, int status)
 {
     struct write *w = req->data;
@@ -53,11 +156,10 @@ static void on_written(uv_write_t *req, int status)
     if (status == 0) {
         count_add(&c->u->counters.bytes_out, w->size);
     }
-    buf_free(&w->bytes);
-    free(w);
+    write_free(w);
     if (status < 0) {
         env_uv_conn_fail(c, ST_CLOSED);
-    } else if (c->state == CONN_OPEN && c->out.len > c->out_at) {
+    } else if (c->state == CONN_OPEN && unsealed(c) > 0) {
         mark_dirty(c);
     }
 }
@@ -76,8 +178,7 @@ static void write_later_take(struct env_conn *c, struct buf *bytes, size_t at)
     int r = uv_write(&w->req, (uv_stream_t *)&c->tcp, &b, 1, on_written);
     if (r < 0) {
         c->in_flight -= w->size;
-        buf_free(&w->bytes);
-        free(w);
+        write_free(w);
         env_uv_conn_fail(c, ST_CLOSED);
     }
 }
@@ -102,79 +203,127 @@ static void write_bytes(struct env_conn *c, struct buf *bytes)
     }
 }
 
-static void write_sealed(struct env_conn *c, struct slice plain)
+/* Seals and writes the next portion; its size. */
+static size_t write_portion(struct env_conn *c)
 {
     struct buf *sealed = &c->u->net.sealed;
+    size_t size = unsealed(c), left;
+    size = size < WRITE_PORTION ? size : WRITE_PORTION;
     buf_clear(sealed);
     /* The exact size at once, instead of doubling up to it. */
-    (void)buf_reserve(sealed, seal_size(plain.len));
-    seal_send(c->seal, plain, sealed);
-    write_bytes(c, sealed);
-    if (sealed->cap > KEEP_BUFFER) {
-        buf_free(sealed);
+    (void)buf_reserve(sealed, seal_size(size));
+    uint64_t began = uv_hrtime();
+    for (left = size; left > 0;) {
+        left -= seal_next(c, left, sealed);
     }
+    count_add(&c->u->counters.sealing_ns, uv_hrtime() - began);
+    write_bytes(c, sealed);
+    return size;
 }
 
 void env_uv_conn_flush(struct env_conn *c)
 {
-    while (c->state == CONN_OPEN && c->out.len > c->out_at &&
-           c->in_flight < WRITE_PORTION) {
-        size_t n = c->out.len - c->out_at;
-        n = n < WRITE_PORTION ? n : WRITE_PORTION;
-        struct slice part = slice_make(c->out.data + c->out_at, n);
-        c->out_at += n;
-        write_sealed(c, part);
+    size_t done = 0;
+    while (c->state == CONN_OPEN && unsealed(c) > 0 && done < WRITE_TURN &&
+           c->in_flight < WRITE_AHEAD) {
+        done += write_portion(c);
     }
-    if (c->out_at == c->out.len) {
-        c->out_at = 0;
-        if (c->out.cap > KEEP_BUFFER) {
-            buf_free(&c->out);
-        } else {
-            buf_clear(&c->out);
-        }
-    } else if (c->out_at > c->out.len / 2) {
-        buf_consume(&c->out, c->out_at); /* moves less than was sent */
-        c->out_at = 0;
+    tidy_out(c);
+    if (c->state == CONN_OPEN && unsealed(c) > 0 &&
+        c->in_flight < WRITE_AHEAD) {
+        mark_dirty(c); /* goes on in the next turn */
     }
 }
 
-/* Number of whole frames; users send nothing else. */
-static unsigned count_frames(struct slice frames)
+void env_uv_conn_flush_last(struct env_conn *c)
+{
+    while (c->state == CONN_OPEN && unsealed(c) > 0 && c->in_flight == 0) {
+        (void)write_portion(c);
+    }
+}
+
+/* Number of whole frames; users send nothing else. REST: what the last one
+ * lacks. */
+static unsigned count_frames(struct slice frames, size_t rest)
 {
     unsigned count = 0;
     while (frames.len > 0) {
         struct wire_header h;
         assert(frames.len >= WIRE_HEADER &&
-               wire_read_header(frames.data, &h) == ST_OK &&
-               frames.len - WIRE_HEADER >= h.length);
+               wire_read_header(frames.data, &h) == ST_OK);
         size_t size = WIRE_HEADER + (size_t)h.length;
-        frames = slice_make(frames.data + size, frames.len - size);
         count++;
+        if (frames.len < size) {
+            assert(frames.len + rest == size);
+            return count;
+        }
+        frames = slice_make(frames.data + size, frames.len - size);
     }
+    assert(rest == 0);
     return count;
 }
 
 size_t env_uv_conn_queued(const struct env_conn *c)
 {
-    return c->out.len - c->out_at + c->in_flight;
+    return unsealed(c) + c->in_flight;
+}
+
+/* True if COUNT frames of LEN bytes may be queued. */
+static bool may_queue(struct env_conn *c, unsigned count, size_t len)
+{
+    if (!alive(c) || count == 0) {
+        return false;
+    }
+    if (env_uv_conn_queued(c) + len > LIMIT_CONN_QUEUE) {
+        log_warn(c->u->env.log, "net", "queue-full", "peer=%s queued=%zu",
+                 log_quote(slice_of(c->address)), env_uv_conn_queued(c));
+        env_uv_conn_fail(c, ST_BUSY);
+        return false;
+    }
+    count_add(&c->u->counters.frames_out, count);
+    if (c->state == CONN_OPEN) {
+        mark_dirty(c);
+    }
+    return true;
 }
 
 void env_uv_conn_send(struct env_conn *c, struct slice frames)
 {
-    unsigned count = count_frames(frames);
-    if (!alive(c) || count == 0) {
+    if (may_queue(c, count_frames(frames, 0), frames.len)) {
+        buf_put_slice(&c->out, frames);
+    }
+}
+
+void env_uv_conn_send_take(struct env_conn *c, struct buf *frames)
+{
+    struct slice all = buf_slice(frames);
+    if (all.len < PIECE_LEAST) {
+        env_uv_conn_send(c, all);
+        buf_free(frames);
+    } else if (may_queue(c, count_frames(all, 0), all.len)) {
+        close_out(c);
+        piece_add(c, all)->own = *frames;
+        *frames = (struct buf){0};
+    } else {
+        buf_free(frames);
+    }
+}
+
+void env_uv_conn_send_lent(struct env_conn *c, struct slice start,
+                           const struct env_lent *rest)
+{
+    size_t len = start.len + rest->bytes.len;
+    if (!may_queue(c, count_frames(start, rest->bytes.len), len)) {
+        rest->done(rest->ctx);
         return;
     }
-    if (env_uv_conn_queued(c) + frames.len > LIMIT_CONN_QUEUE) {
-        log_warn(c->u->env.log, "net", "queue-full", "peer=%s queued=%zu",
-                 log_quote(slice_of(c->address)), env_uv_conn_queued(c));
-        env_uv_conn_fail(c, ST_BUSY);
-        return;
-    }
-    count_add(&c->u->counters.frames_out, count);
-    buf_put_slice(&c->out, frames);
-    if (c->state == CONN_OPEN) {
-        mark_dirty(c);
+    buf_put_slice(&c->out, start);
+    if (rest->bytes.len < PIECE_LEAST) {
+        buf_put_slice(&c->out, rest->bytes);
+        rest->done(rest->ctx);
+    } else {
+        close_out(c);
+        piece_add(c, rest->bytes)->lent = *rest;
     }
 }
 
@@ -210,7 +359,7 @@ static void meet_hello(struct env_conn *c, const struct msg_hello *h)
     env_timer_stop(&c->u->env, &c->deadline);
     env_uv_conn_known(c);
     env_uv_conn_move(c, CONN_OPEN);
-    if (c->out.len > 0) {
+    if (unsealed(c) > 0) {
         mark_dirty(c);
     }
     c->events->on_open(c->ctx, c, &c->peer);
@@ -328,7 +477,9 @@ static void take_bytes(struct env_conn *c, struct slice in)
 {
     struct buf reply = {0};
     count_add(&c->u->counters.bytes_in, in.len);
+    uint64_t began = uv_hrtime();
     enum status s = seal_receive(c->seal, in, &c->in, &reply);
+    count_add(&c->u->counters.sealing_ns, uv_hrtime() - began);
     if (s != ST_OK) {
         buf_free(&reply);
         seal_failed(c, s);
@@ -343,7 +494,9 @@ static void take_bytes(struct env_conn *c, struct slice in)
         env_uv_conn_move(c, CONN_HELLO);
         hello_make(c->u->net.self, c->lane, &h);
         wire_put_hello(&reply, 0, &h);
-        write_sealed(c, buf_slice(&reply));
+        buf_clear(&c->u->net.sealed);
+        seal_send(c->seal, buf_slice(&reply), &c->u->net.sealed);
+        write_bytes(c, &c->u->net.sealed);
     }
     buf_free(&reply);
     if (c->in.len > 0) {

@@ -46,6 +46,7 @@ struct env_file {
     struct env_uv *u;
     int fd;
     int medium_fd; /* O_DIRECT; -1: reads go through the page cache */
+    int direct_fd; /* O_DIRECT for writes; -1: through the page cache */
     bool ahead;    /* read from front to end */
     char *name;
     bool sync_failed;   /* R18: nothing more is written */

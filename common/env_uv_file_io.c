@@ -75,6 +75,10 @@ enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
     f->u = u;
     f->fd = fd;
     f->medium_fd = (flags & ENV_MEDIUM) != 0 ? open_medium(u, dir, name) : -1;
+    f->direct_fd = -1;
+    if ((flags & ENV_DIRECT) != 0) { /* it can be done without */
+        f->direct_fd = openat(dir, name, O_WRONLY | O_DIRECT | O_CLOEXEC);
+    }
     f->ahead = (flags & ENV_AHEAD) != 0;
     f->name = xstrdup(name);
     TAILQ_INIT(&f->ops);
@@ -92,6 +96,9 @@ void env_uv_file_free(struct env_file *f)
     (void)close(f->fd);
     if (f->medium_fd >= 0) {
         (void)close(f->medium_fd);
+    }
+    if (f->direct_fd >= 0) {
+        (void)close(f->direct_fd);
     }
     free(f->name);
     free(f);

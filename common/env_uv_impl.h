@@ -15,7 +15,7 @@
 struct counters {
     _Atomic uint64_t conns_open, conns_unproven, accepted, connected, refused;
     _Atomic uint64_t handshake_failures, denied, invalid;
-    _Atomic uint64_t bytes_in, bytes_out, frames_in, frames_out;
+    _Atomic uint64_t bytes_in, bytes_out, frames_in, frames_out, sealing_ns;
     _Atomic uint64_t disk_writes, disk_syncs, disk_syncs_here, disk_errors,
         disk_bytes;
 };

@@ -51,6 +51,7 @@ struct env_uv_stats {
     uint64_t invalid; /* closed for a frame that is none */
     uint64_t bytes_in, bytes_out;
     uint64_t frames_in, frames_out;
+    uint64_t sealing_us; /* spent on sealing and opening */
     uint64_t disk_writes, disk_syncs, disk_syncs_here, disk_errors, disk_bytes;
 };
 /* May be called on any thread while E is open. */

@@ -27,6 +27,15 @@ enum conn_state {
 #define DIAL_ADDRESSES 4
 #define ENV_UV_READ_BUFFER KIB(256)
 
+/* A large part of what is to be sent, in memory of its own or of others. */
+struct out_piece {
+    struct slice left;
+    struct buf own;
+    struct env_lent lent; /* its done() is NULL if it is OWN */
+    STAILQ_ENTRY(out_piece) link;
+};
+STAILQ_HEAD(piece_list, out_piece);
+
 struct env_conn {
     struct env_uv *u;
     uv_tcp_t tcp;
@@ -40,10 +49,13 @@ struct env_conn {
     const struct env_conn_events *events;
     void *ctx, *data;
     struct seal *seal;
-    struct buf in;  /* opened bytes that are no whole frame yet */
-    struct buf out; /* frames not yet sealed, from OUT_AT on */
+    struct buf in; /* opened bytes that are no whole frame yet */
+    /* Not yet sealed: PIECES, then OUT from OUT_AT on. */
+    struct piece_list pieces;
+    struct buf out;
     size_t out_at;
-    size_t in_flight; /* bytes that libuv has */
+    size_t pieces_len; /* bytes in PIECES */
+    size_t in_flight;  /* bytes that libuv has */
     struct env_timer deadline;
     struct env_peer peer;
     char address[LIMIT_ADDRESS + 1]; /* for logs; incoming: without port */
@@ -85,7 +97,7 @@ struct net {
     struct dirty_list dirty;
     unsigned conn_count, stranger_count;
     uint8_t *read_buf; /* one for all: used within one callback */
-    struct buf sealed; /* likewise; empty between */
+    struct buf sealed; /* likewise; empty between, but keeps its memory */
     struct log_rate rate;
 };
 
@@ -123,8 +135,16 @@ bool env_uv_may_log(struct env_uv *u);
 /* TCP stands: handshake and reading begin. */
 void env_uv_conn_start(struct env_conn *c);
 void env_uv_conn_send(struct env_conn *c, struct slice frames);
+void env_uv_conn_send_take(struct env_conn *c, struct buf *frames);
+void env_uv_conn_send_lent(struct env_conn *c, struct slice start,
+                           const struct env_lent *rest);
+/* Gives back what will not be sent any more. */
+void env_uv_conn_drop_out(struct env_conn *c);
 size_t env_uv_conn_queued(const struct env_conn *c);
-/* Seals what is queued and gives it to libuv, in portions. */
+/* Seals what is queued and gives it to libuv, in portions; the connection is
+ * dirty again if there is more than one turn's. */
 void env_uv_conn_flush(struct env_conn *c);
+/* The connection ends: as much as the kernel takes now. */
+void env_uv_conn_flush_last(struct env_conn *c);
 
 #endif

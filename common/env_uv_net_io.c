@@ -83,6 +83,7 @@ struct env_conn *env_uv_conn_new(struct env_uv *u,
     c->events = events;
     c->ctx = ctx;
     c->deadline = (struct env_timer){.fn = on_deadline, .data = c};
+    STAILQ_INIT(&c->pieces);
     TAILQ_INSERT_TAIL(&u->net.conns, c, all);
     u->net.conn_count++;
     env_uv_hold(u);
@@ -102,7 +103,7 @@ void env_uv_conn_unref(struct env_conn *c)
     u->net.conn_count--;
     seal_free(c->seal);
     buf_free(&c->in);
-    buf_free(&c->out);
+    env_uv_conn_drop_out(c);
     free(c);
     env_uv_release(u);
 }
@@ -134,6 +135,7 @@ static void end(struct env_conn *c, enum conn_state to)
     env_uv_conn_move(c, to);
     env_timer_stop(&c->u->env, &c->deadline);
     env_uv_conn_known(c);
+    env_uv_conn_drop_out(c);
     close_tcp(c);
     (void)uv_cancel((uv_req_t *)&c->resolve);
 }
@@ -167,7 +169,7 @@ void env_uv_conn_close(struct env_conn *c)
     }
     c->refs++;
     if (c->state == CONN_OPEN) {
-        env_uv_conn_flush(c); /* what the kernel takes at once still goes */
+        env_uv_conn_flush_last(c);
     }
     if (c->state == CONN_FAILED) { /* the flush found it broken */
         env_uv_conn_close(c);
@@ -344,8 +346,10 @@ void env_uv_net_turn(struct env_uv *u)
     }
     tell_failures(n);
     struct env_conn *c;
-    while (!u->closing && (c = STAILQ_FIRST(&n->dirty)) != NULL) {
-        STAILQ_REMOVE_HEAD(&n->dirty, dirty_link);
+    struct dirty_list now = STAILQ_HEAD_INITIALIZER(now);
+    STAILQ_CONCAT(&now, &n->dirty); /* what has more is dirty again */
+    while ((c = STAILQ_FIRST(&now)) != NULL) {
+        STAILQ_REMOVE_HEAD(&now, dirty_link);
         c->dirty = false;
         env_uv_conn_flush(c);
         env_uv_conn_unref(c);

@@ -51,9 +51,28 @@
 
 /* ---- in a thread, or on the loop ---- */
 
+/* The one thread that has an operation of the file's at hand changes the
+ * descriptor: it is used here alone, and by who closes it afterwards. */
+static enum status write_data(struct disk_op *op)
+{
+    struct env_file *f = op->f;
+    if (f->direct_fd >= 0 && op->data.len > 0 &&
+        ((uintptr_t)op->data.data | op->offset | op->data.len) % DIRECT_ALIGN ==
+            0) {
+        errno = 0;
+        enum status s = env_uv_pwrite(f->direct_fd, op->offset, op->data);
+        if (s != ST_IO || errno != EINVAL) {
+            return s;
+        }
+        (void)close(f->direct_fd); /* opened with O_DIRECT, but cannot */
+        f->direct_fd = -1;
+    }
+    return env_uv_pwrite(f->fd, op->offset, op->data);
+}
+
 static enum status run_write(struct disk_op *op)
 {
-    enum status s = env_uv_pwrite(op->f->fd, op->offset, op->data);
+    enum status s = write_data(op);
     if (s == ST_OK && op->sync) {
         uint64_t began = uv_hrtime();
         s = env_uv_fdatasync(op->f->fd);

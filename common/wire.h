@@ -141,6 +141,10 @@ struct wire_msg {
                         const struct msg_##msg *m);
 #include "common/messages.def"
 
+/* As wire_put_blob_piece() of request 0, but for M's bytes, with which the
+ * frame ends: they are to be sent behind it. */
+void wire_put_piece_start(struct buf *out, const struct msg_blob_piece *m);
+
 /* As the wire_put_<msg> of M's type, with M's request id. */
 void wire_put(struct buf *out, const struct wire_msg *m);
 

@@ -303,10 +303,11 @@ void kv_conn_send(struct kv_conn *n)
 {
     struct kv_core *c = n->core;
     assert(n->state == CONN_OPEN);
-    c->env->ops->send(n->env_conn, buf_slice(&c->frame));
-    /* One large batch shall not hold its memory for ever. */
-    if (c->frame.cap > MIB(1)) {
-        buf_free(&c->frame);
+    /* A large one is not copied; nor does it hold its memory for ever. */
+    if (c->frame.cap > KIB(64)) {
+        env_send_take(c->env, n->env_conn, &c->frame);
+    } else {
+        c->env->ops->send(n->env_conn, buf_slice(&c->frame));
     }
 }
 

@@ -518,6 +518,42 @@ START_TEST(written_now)
 }
 END_TEST
 
+/* Whole blocks past the page cache and others through it, in one file: what is
+ * read is what was written last. */
+START_TEST(direct_writes)
+{
+    struct env_file *f = file("a", ENV_CREATE | ENV_DIRECT);
+    uint8_t *block = aligned_alloc(KIB(4), KIB(16)), *got = malloc(KIB(20));
+    memset(block, 'b', KIB(16));
+    env->ops->file_write(f, 0, slice_make(block, KIB(16)), false, op(0));
+    env->ops->file_write(f, 100, slice_of("small"), false, op(1));
+    env->ops->file_write(f, KIB(4), slice_make(block + 1, KIB(4)), true, op(2));
+    env->ops->file_write(f, KIB(16), slice_make(block, KIB(4)), true, op(3));
+    env->ops->file_write(f, KIB(16) + 1, slice_of("x"), true, op(4));
+    run_until(5);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(done.status[i], ST_OK);
+        ck_assert_int_eq(done.order[i], i);
+    }
+    env->ops->file_close(f);
+    memset(block, 'b', KIB(16));
+    for (unsigned how = 0; how < 2; how++) {
+        size_t n;
+        f = file("a", ENV_READONLY | (how == 0 ? 0 : ENV_MEDIUM));
+        ck_assert_int_eq(env->ops->file_read(f, 0, got, KIB(20), &n), ST_OK);
+        ck_assert_uint_eq(n, KIB(20));
+        ck_assert_mem_eq(got, block, 100);
+        ck_assert_mem_eq(got + 100, "small", 5);
+        ck_assert_mem_eq(got + 105, block, KIB(16) - 105);
+        ck_assert_mem_eq(got + KIB(16), "bx", 2);
+        ck_assert_mem_eq(got + KIB(16) + 2, block, KIB(4) - 2);
+        env->ops->file_close(f);
+    }
+    free(block);
+    free(got);
+}
+END_TEST
+
 /* Publishing waits for the writes of the file it publishes; so does the
  * removal that follows. */
 START_TEST(publish_and_remove)
@@ -847,6 +883,7 @@ int main(void)
     tcase_add_test(t, quick_never_more);
     tcase_add_test(t, quick_and_broken);
     tcase_add_test(t, written_now);
+    tcase_add_test(t, direct_writes);
     tcase_add_test(t, publish_and_remove);
     tcase_add_test(t, publishing_overlaps);
     tcase_add_test(t, publish_replaces);

@@ -71,6 +71,32 @@ static void send_value(struct env_conn *c, const struct side *s,
     buf_free(&b);
 }
 
+static void give_back(void *ctx)
+{
+    unsigned *lent = ctx;
+    ck_assert_uint_gt(*lent, 0);
+    (*lent)--;
+}
+
+/* The same, taken by the env or, up to its last bytes, lent: then one more is
+ * in *LENT until it is given back, and DATA stays until then. */
+static void send_large(struct env_conn *c, const struct side *s, uint64_t n,
+                       struct slice data, unsigned *lent)
+{
+    struct buf b = {0};
+    struct msg_value v = {.found = 1, .value = data};
+    wire_put_value(&b, n, &v);
+    if (n % 3 == 1) {
+        env_send_take(s->env, c, &b);
+        ck_assert_uint_eq(b.len, 0);
+        return;
+    }
+    struct env_lent rest = {data, give_back, lent};
+    (*lent)++;
+    env_send_lent(s->env, c, slice_make(b.data, b.len - data.len), &rest);
+    buf_free(&b);
+}
+
 static void on_open(void *ctx, struct env_conn *c, const struct env_peer *p)
 {
     struct side *s = ctx;
@@ -259,6 +285,68 @@ START_TEST(frames_of_all_sizes)
     ck_assert(client.in_order);
     ck_assert_uint_eq(client.bytes, total);
     ck_assert_uint_eq(storage.env->ops->conn_queued(storage.conns[0]), 0);
+}
+END_TEST
+
+/* The three ways of sending, mixed: still in order, and nothing is kept. */
+START_TEST(frames_not_copied)
+{
+    static const size_t sizes[] = {0, 1, KIB(15), KIB(16), KIB(300), MIB(1)};
+    uint8_t *data[36];
+    unsigned lent = 0;
+    size_t total = 0;
+    dial_both();
+    for (size_t i = 0; i < 36; i++) {
+        size_t len = sizes[i % 6];
+        data[i] = malloc(len + 1);
+        fill(data[i], len, i);
+        storage.in_call = true;
+        if (i % 3 == 0) {
+            send_value(storage.conns[0], &storage, i, slice_make(data[i], len));
+        } else {
+            send_large(storage.conns[0], &storage, i, slice_make(data[i], len),
+                       &lent);
+        }
+        storage.in_call = false;
+        total += len;
+    }
+    ck_assert_uint_gt(lent, 0);
+    ck_assert_uint_gt(storage.env->ops->conn_queued(storage.conns[0]), total);
+    run_until(&client.messages, 36);
+    ck_assert(client.in_order);
+    ck_assert_uint_eq(client.bytes, total);
+    ck_assert_uint_eq(lent, 0);
+    ck_assert_uint_eq(storage.env->ops->conn_queued(storage.conns[0]), 0);
+    ck_assert_uint_gt(stats_of(&storage).sealing_us, 0);
+    for (size_t i = 0; i < 36; i++) {
+        free(data[i]);
+    }
+}
+END_TEST
+
+/* What a closed connection will not send is given back, and what is sent on
+ * one that has failed. */
+START_TEST(lent_and_closed)
+{
+    uint8_t *data = calloc(1, LIMIT_VALUE);
+    unsigned lent = 0;
+    dial_both();
+    for (uint64_t i = 0; i < 10; i++) {
+        send_large(storage.conns[0], &storage, 3 * i + 2,
+                   slice_make(data, LIMIT_VALUE), &lent);
+    }
+    ck_assert_uint_eq(lent, 10);
+    if (_i == 0) {
+        storage.env->ops->close(storage.conns[0]);
+    } else {
+        for (uint64_t i = 0; i < 10; i++) { /* more than may be queued */
+            send_large(storage.conns[0], &storage, 3 * i + 2,
+                       slice_make(data, LIMIT_VALUE), &lent);
+        }
+    }
+    ck_assert_uint_eq(lent, 0);
+    run_until(&client.closed, 1);
+    free(data);
 }
 END_TEST
 
@@ -835,6 +923,8 @@ static TCase *net_case(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, hello_both_ways);
     tcase_add_test(t, frames_of_all_sizes);
+    tcase_add_test(t, frames_not_copied);
+    tcase_add_loop_test(t, lent_and_closed, 0, 2);
     tcase_add_test(t, largest_frame);
     tcase_add_test(t, many_small_frames);
     tcase_add_test(t, send_before_open);

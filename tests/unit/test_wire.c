@@ -51,6 +51,33 @@ START_TEST(round_trip)
 }
 END_TEST
 
+/* A piece that is sent in two parts is the same frame. */
+START_TEST(piece_in_parts)
+{
+    static const size_t sizes[] = {0, 1, 100, KIB(64), LIMIT_BLOB_PIECE};
+    uint8_t *bytes = malloc(LIMIT_BLOB_PIECE);
+    memset(bytes, 42, LIMIT_BLOB_PIECE);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct msg_blob_piece m = {.tablet = 3,
+                                   .epoch = 4,
+                                   .blob = {{5}},
+                                   .length = 6,
+                                   .offset = 7,
+                                   .bytes = slice_make(bytes, sizes[i])};
+        struct buf whole = {0}, parts = {0};
+        buf_put_u8(&parts, 1); /* what is there already stays */
+        wire_put_blob_piece(&whole, 0, &m);
+        wire_put_piece_start(&parts, &m);
+        buf_put_slice(&parts, m.bytes);
+        ck_assert(slice_equal(buf_slice(&whole),
+                              slice_make(parts.data + 1, parts.len - 1)));
+        buf_free(&whole);
+        buf_free(&parts);
+    }
+    free(bytes);
+}
+END_TEST
+
 /* Every prefix of a payload is refused: no field is optional. */
 START_TEST(cut_at_every_byte)
 {
@@ -321,6 +348,7 @@ int main(void)
     int types = (int)wire_gen_type_count;
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, round_trip, 0, types);
+    tcase_add_test(t, piece_in_parts);
     tcase_add_loop_test(t, cut_at_every_byte, 0, types);
     tcase_add_test(t, every_bit_flipped);
     tcase_add_loop_test(t, garbage, 0, types);
