@@ -2,9 +2,11 @@
  * The blob log: design, life, room, references.
  *
  * Files `blobs-000001.log`, ... stand beside the log's segments. A blob gets
- * its place, at a multiple of 512 bytes behind all others, when it begins; its
- * bytes are written there as they come, whole or piece by piece, and several
- * blobs may be on their way at once. The head before them is written last. A
+ * its place behind all others when it begins; its bytes are written there as
+ * they come, whole or in parts of a mebibyte, and several blobs may be on their
+ * way at once. The block with the head is written last. Places and writes are
+ * of whole blocks, 4 KiB, which go past the page cache where the file system
+ * lets them; earlier versions had records at multiples of 512 bytes. A
  * file that has no room for the next blob is sealed: it gets an index at its
  * end and is never written again. A process never goes on in a file of an
  * earlier one.
@@ -56,9 +58,16 @@
 struct blob_bytes *blob_bytes_new(uint32_t len)
 {
     assert(len <= LIMIT_VALUE);
-    struct blob_bytes *b = xmalloc(sizeof(*b) + BLOB_HEAD + len);
+    size_t used = (size_t)BLOB_HEAD + len;
+    size_t size = (size_t)blob_blocks(used);
+    struct blob_bytes *b = xmalloc(sizeof(*b));
     b->refs = 1;
     b->len = len;
+    b->room = aligned_alloc(BLOB_BLOCK, size);
+    if (b->room == NULL) {
+        abort();
+    }
+    memset(b->room + used, 0, size - used);
     return b;
 }
 
@@ -71,6 +80,7 @@ struct blob_bytes *blob_bytes_ref(struct blob_bytes *b)
 void blob_bytes_unref(struct blob_bytes *b)
 {
     if (b != NULL && --b->refs == 0) {
+        free(b->room);
         free(b);
     }
 }
@@ -223,7 +233,7 @@ static void ask_free(struct blobs *b)
     struct blob_in *in;
     TAILQ_FOREACH(in, &b->ins, of_all)
     {
-        b->spent += in->ref.len - in->written;
+        b->spent += in->ref.len - blobs_settled_bytes(in);
     }
     b->asked = true;
     b->asked_us = now;

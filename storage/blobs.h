@@ -33,7 +33,9 @@ bool blob_ref_equal(const struct blob_ref *a, const struct blob_ref *b);
 struct blob_bytes {
     uint32_t refs;
     uint32_t len;
-    uint8_t room[]; /* BLOB_HEAD, then LEN bytes */
+    /* BLOB_HEAD, then LEN bytes, then zeros: whole blocks, as the disk takes
+     * them without a copy. */
+    uint8_t *room;
 };
 struct blob_bytes *blob_bytes_new(uint32_t len);
 struct blob_bytes *blob_bytes_ref(struct blob_bytes *b);
@@ -42,6 +44,8 @@ uint8_t *blob_bytes_data(struct blob_bytes *b);
 
 #define BLOB_FILE_DEFAULT MIB(256)
 #define BLOB_RESERVE_DEFAULT MIB(64)
+#define BLOB_CHUNK_DEFAULT MIB(1)
+#define BLOB_BLOCK KIB(4)
 #define BLOB_OPEN_MAX 512 /* blobs that are being written or received */
 
 struct blobs_options {
@@ -50,6 +54,8 @@ struct blobs_options {
     uint64_t key[2];    /* the store's random record key (R16) */
     uint64_t file_size; /* 0: BLOB_FILE_DEFAULT */
     uint64_t reserve;   /* left free on the disk; 0: BLOB_RESERVE_DEFAULT */
+    uint32_t chunk;     /* least of what comes in pieces that is written at
+                         * once, whole blocks; 0: BLOB_CHUNK_DEFAULT */
     const char *folder; /* in the data directory */
     /* Once, final: a write or sync failed; nothing is retried (R18). */
     void (*on_failed)(void *ctx, enum status why);
@@ -102,7 +108,7 @@ enum status blobs_room(struct blobs *b, uint64_t bytes) MUST_CHECK;
 
 /* What who writes or receives a blob hears. */
 struct blob_sink {
-    /* Bytes that have been handed to the disk, from the first on; may be
+    /* The disk has taken something; BYTES as blobs_settled_bytes(). May be
      * NULL. */
     void (*on_written)(void *ctx, uint32_t bytes);
     /* Once: synced, or why not (ST_NO_SPACE, ST_STOPPING; after another
@@ -126,6 +132,9 @@ void blobs_put(struct blob_in *in, struct blob_bytes *bytes);
 enum status blobs_add(struct blob_in *in, struct slice piece) MUST_CHECK;
 /* Bytes taken so far. */
 uint32_t blobs_taken(const struct blob_in *in);
+/* Of these, those that need not wait for the disk: it has them, or they wait
+ * for more of their chunk. */
+uint32_t blobs_settled_bytes(const struct blob_in *in);
 /* Gives up; what was written is dead. No callback follows. NULL is fine. */
 void blobs_drop(struct blob_in *in);
 

@@ -68,7 +68,7 @@ static void write_copy(struct blobs *b)
 {
     struct blob_sink sink = {.on_done = on_moved, .ctx = b};
     struct blob *blob = b->moving;
-    uint64_t size = blob_record_size(blob->ref.len);
+    uint64_t size = blob_blocks((uint64_t)BLOB_HEAD + blob->ref.len);
     enum status s = blobs_room_beside(b, size, b->o.reserve / 2);
     if (s == ST_OK) {
         s = blob_in_new(b, &blob->ref, &sink, &b->moving_in);

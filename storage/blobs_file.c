@@ -261,8 +261,8 @@ static enum status make(struct blobs *b, struct blob_file **out)
     char name[BLOB_NAME_MAX];
     struct env_file *file;
     blob_file_name(b, b->next_sequence, name);
-    enum status s =
-        b->env->ops->file_open(b->env, name, ENV_CREATE | ENV_EXCL, &file);
+    enum status s = b->env->ops->file_open(
+        b->env, name, ENV_CREATE | ENV_EXCL | ENV_DIRECT, &file);
     if (s != ST_OK) {
         return s;
     }
@@ -341,6 +341,7 @@ static void seal(struct blob_file *f)
 {
     struct blob_op *op = blob_op_new(f->b, on_sealed);
     op->file = f;
+    f->end = blob_blocks(f->end); /* behind the last block written */
     blob_footer_encode(f, &op->data);
     f->syncing = true;
     f->issued++;

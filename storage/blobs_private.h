@@ -18,7 +18,7 @@
 #include <xxhash.h>
 
 #define BLOB_FORMAT 1u
-#define BLOB_ALIGN 512u      /* records begin at multiples of it */
+#define BLOB_ALIGN 512u      /* records once began at multiples of it */
 #define BLOB_INDEX_ENTRY 52u /* of a blob in a sealed file's index */
 #define BLOB_INDEX_MAX MIB(64)
 #define BLOB_NAME_MAX 64 /* a file's name, folder included */
@@ -76,12 +76,15 @@ struct blob_in {
     struct blob_ref ref;
     struct blob_file *file;
     uint64_t offset;
-    uint32_t taken, written;
-    uint64_t last_op;   /* its last operation's number */
-    uint32_t ops;       /* under way */
-    XXH3_state_t *hash; /* of what was taken */
-    bool moving;        /* a copy of a blob that is in the index */
-    bool complete;      /* all its operations have been asked for */
+    uint32_t taken, unwritten; /* ... of that, on its way to the disk */
+    uint64_t last_op;          /* its last operation's number */
+    uint32_t ops;              /* under way */
+    XXH3_state_t *hash;        /* of what was taken */
+    /* Of what comes in pieces: the chunk of the record that is being filled,
+     * and, once its chunk is written, the first block. */
+    struct blob_bytes *chunk, *first;
+    bool moving;   /* a copy of a blob that is in the index */
+    bool complete; /* all its operations have been asked for */
     int64_t since_us;
     struct blob_sink sink;
     TAILQ_ENTRY(blob_in) of_all;
@@ -168,6 +171,10 @@ void blob_place(struct blobs *b, struct blob *blob, struct blob_file *f,
 void blob_unplace(struct blobs *b, struct blob *blob);
 
 /* ---- blobs_file.c ---- */
+static inline uint64_t blob_blocks(uint64_t n)
+{
+    return (n + BLOB_BLOCK - 1) / BLOB_BLOCK * BLOB_BLOCK;
+}
 uint64_t blob_record_size(uint32_t len);
 void blob_head_encode(const struct blobs *b, uint64_t sequence, uint64_t offset,
                       const struct blob_ref *ref, uint8_t out[BLOB_HEAD]);

@@ -152,6 +152,19 @@ static bool read_index(struct recovery *v)
     return good;
 }
 
+/* Where a record may follow one that ends at AT: at the next block, unless it
+ * is of the time when they followed each other closely; those between are too
+ * large to end before it, and none is seen inside another's bytes. */
+static uint64_t next_place(struct recovery *v, uint64_t at)
+{
+    struct blob_ref ref;
+    uint64_t block = blob_blocks(at);
+    const uint8_t *head = head_at(v, block);
+    bool here = head != NULL &&
+                blob_head_decode(v->b, v->f->sequence, block, head, &ref);
+    return here ? block : at;
+}
+
 static void walk(struct recovery *v)
 {
     const uint8_t *head;
@@ -161,7 +174,7 @@ static void walk(struct recovery *v)
         struct blob_ref ref;
         if (blob_head_decode(v->b, v->f->sequence, at, head, &ref)) {
             on_record(v, &ref, at);
-            at += blob_record_size(ref.len);
+            at = next_place(v, at + blob_record_size(ref.len));
         } else {
             at += BLOB_ALIGN;
         }
@@ -301,6 +314,8 @@ static struct blobs *blobs_new(struct env *env, const struct blobs_options *o)
     b->o = *o;
     b->o.file_size = o->file_size == 0 ? BLOB_FILE_DEFAULT : o->file_size;
     b->o.reserve = o->reserve == 0 ? BLOB_RESERVE_DEFAULT : o->reserve;
+    b->o.chunk = o->chunk == 0 ? BLOB_CHUNK_DEFAULT : o->chunk;
+    assert(b->o.chunk > BLOB_BLOCK && b->o.chunk % BLOB_BLOCK == 0);
     (void)snprintf(b->folder, sizeof(b->folder), "%s", o->folder);
     b->o.folder = b->folder;
     b->next_sequence = 1;

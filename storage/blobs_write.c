@@ -4,6 +4,10 @@
  * All operations on one file are done in the order in which they were asked
  * for. So a sync covers each blob whose last write was asked for before it,
  * and the last write of a blob carries the sync itself if none is under way.
+ *
+ * What comes in pieces is collected in chunks that are written whole; so all
+ * writes are of whole blocks, and a blob that is being received takes a chunk
+ * of memory, and what the disk has not yet taken.
  */
 #include "storage/blobs_private.h"
 
@@ -27,6 +31,8 @@ static void in_free(struct blob_in *in)
     if (in->hash != NULL) {
         (void)XXH3_freeState(in->hash);
     }
+    blob_bytes_unref(in->chunk);
+    blob_bytes_unref(in->first);
     free(in);
 }
 
@@ -58,7 +64,7 @@ enum status blob_in_new(struct blobs *b, const struct blob_ref *ref,
                         const struct blob_sink *sink, struct blob_in **out)
 {
     struct blob_file *f;
-    uint64_t size = blob_record_size(ref->len);
+    uint64_t size = blob_blocks((uint64_t)BLOB_HEAD + ref->len);
     enum status s = blob_file_for(b, size, &f);
     if (s != ST_OK) {
         return s;
@@ -67,9 +73,9 @@ enum status blob_in_new(struct blobs *b, const struct blob_ref *ref,
     in->b = b;
     in->ref = *ref;
     in->file = f;
-    in->offset = f->end;
+    in->offset = blob_blocks(f->end);
     in->sink = *sink;
-    f->end += size;
+    f->end = in->offset + size;
     f->open++;
     b->open++;
     b->spent += size;
@@ -105,7 +111,7 @@ enum status blobs_begin(struct blobs *b, const struct blob_ref *ref,
 {
     enum status s = may_begin(b, ref);
     if (s == ST_OK) {
-        s = blobs_room(b, blob_record_size(ref->len));
+        s = blobs_room(b, blob_blocks((uint64_t)BLOB_HEAD + ref->len));
     }
     return s == ST_OK ? blob_in_new(b, ref, sink, out) : s;
 }
@@ -113,6 +119,11 @@ enum status blobs_begin(struct blobs *b, const struct blob_ref *ref,
 uint32_t blobs_taken(const struct blob_in *in)
 {
     return in->taken;
+}
+
+uint32_t blobs_settled_bytes(const struct blob_in *in)
+{
+    return in->taken - in->unwritten;
 }
 
 /* ---- on disk ---- */
@@ -218,9 +229,9 @@ static void on_written(struct env_io *io, enum status s)
     } else if (op->in != NULL) {
         struct blob_in *in = op->in;
         in->ops--;
-        in->written += op->len;
+        in->unwritten -= op->len;
         if (in->sink.on_written != NULL && op->len > 0) {
-            in->sink.on_written(in->sink.ctx, in->written);
+            in->sink.on_written(in->sink.ctx, blobs_settled_bytes(in));
         }
     }
     if (s == ST_OK && op->sync) {
@@ -251,39 +262,48 @@ static void start_sync(struct blob_file *f)
     f->b->env->ops->file_write(f->file, 0, slice_make(NULL, 0), true, &op->io);
 }
 
-/* One write of IN at AT of its record, with LEN of the blob's bytes; LAST: it
- * is complete then. */
-static void write_in(struct blob_in *in, struct slice data, uint64_t at,
-                     struct blob_bytes *bytes, bool last)
+/* [AT, END) of a record, whole blocks, in MEMORY, which is that from START on.
+ * LAST: the record is complete then. */
+struct part {
+    struct blob_bytes *memory;
+    uint64_t start, at, end;
+    uint32_t len; /* of the blob's bytes, that become written by it */
+    bool last;
+};
+
+static void write_part(struct blob_in *in, const struct part *p)
 {
     struct blob_file *f = in->file;
-    struct blob_op *op = write_new(f, last && !f->syncing);
+    struct blob_op *op = write_new(f, p->last && !f->syncing);
     op->in = in;
-    op->bytes = bytes == NULL ? NULL : blob_bytes_ref(bytes);
-    op->len = bytes == NULL ? 0 : bytes->len;
-    if (bytes == NULL) {
-        buf_put_slice(&op->data, data);
-        data = buf_slice(&op->data);
-    }
+    op->bytes = blob_bytes_ref(p->memory);
+    op->len = p->len;
+    in->unwritten += p->len;
     if (in->ops++ == 0) {
         in->since_us = env_now_us(in->b->env);
     }
     in->last_op = op->number;
-    if (last) {
+    if (p->last) {
         in->complete = true;
         TAILQ_INSERT_TAIL(&f->complete, in, of_complete);
     }
-    f->b->env->ops->file_write(f->file, in->offset + at, data, op->sync,
-                               &op->io);
+    f->b->env->ops->file_write(
+        f->file, in->offset + p->at,
+        slice_make(p->memory->room + (p->at - p->start), p->end - p->at),
+        op->sync, &op->io);
 }
 
+/* BYTES is all of the record but its head. */
 static void write_whole(struct blob_in *in, struct blob_bytes *bytes)
 {
+    struct part p = {.memory = bytes,
+                     .end = blob_blocks((uint64_t)BLOB_HEAD + bytes->len),
+                     .len = in->ref.len,
+                     .last = true};
     blob_head_encode(in->b, in->file->sequence, in->offset, &in->ref,
                      bytes->room);
     in->taken = in->ref.len;
-    write_in(in, slice_make(bytes->room, (size_t)BLOB_HEAD + bytes->len), 0,
-             bytes, true);
+    write_part(in, &p);
 }
 
 void blobs_put(struct blob_in *in, struct blob_bytes *bytes)
@@ -298,8 +318,85 @@ static bool digest_is_right(struct blob_in *in)
     return id128_equal(d, in->ref.digest);
 }
 
+/* ---- in pieces ---- */
+
+/* Room for the chunk from START on. */
+static struct blob_bytes *chunk_new(const struct blob_in *in, uint64_t start)
+{
+    uint64_t left = (uint64_t)BLOB_HEAD + in->ref.len - start;
+    left = left < in->b->o.chunk ? left : in->b->o.chunk;
+    left = left < BLOB_BLOCK ? BLOB_BLOCK : left;
+    struct blob_bytes *x = blob_bytes_new((uint32_t)left - BLOB_HEAD);
+    if (left == BLOB_BLOCK) {
+        memset(x->room, 0, BLOB_BLOCK);
+    }
+    return x;
+}
+
+static void write_first(struct blob_in *in)
+{
+    struct part p = {.memory = in->first, .end = BLOB_BLOCK, .last = true};
+    blob_head_encode(in->b, in->file->sequence, in->offset, &in->ref,
+                     in->first->room);
+    write_part(in, &p);
+}
+
+/* Writes the chunk that begins at START and is full, or the last one. */
+static void write_chunk(struct blob_in *in, uint64_t start)
+{
+    uint64_t end = (uint64_t)BLOB_HEAD + in->taken;
+    bool last = in->taken == in->ref.len;
+    struct blob_bytes *chunk = in->chunk;
+    in->chunk = NULL;
+    if (start == 0 && last) {
+        write_whole(in, chunk);
+    } else {
+        struct part p = {.memory = chunk,
+                         .start = start,
+                         .at = start == 0 ? BLOB_BLOCK : start,
+                         .end = blob_blocks(end),
+                         .len = (uint32_t)(end - start)};
+        if (start == 0) { /* its first block waits for the others */
+            p.len -= BLOB_HEAD;
+            in->first = blob_bytes_new(BLOB_BLOCK - BLOB_HEAD);
+            memcpy(in->first->room, chunk->room, BLOB_BLOCK);
+        }
+        write_part(in, &p);
+        if (last) {
+            write_first(in);
+        }
+    }
+    blob_bytes_unref(chunk);
+}
+
+/* Takes of PIECE what belongs to the chunk at hand, and writes that if it is
+ * full; ST_CORRUPT. */
+static enum status take_part(struct blob_in *in, struct slice *piece)
+{
+    uint64_t at = (uint64_t)BLOB_HEAD + in->taken;
+    uint64_t start = at / in->b->o.chunk * in->b->o.chunk;
+    uint64_t left = start + in->b->o.chunk - at;
+    size_t n = piece->len < left ? piece->len : (size_t)left;
+    if (in->chunk == NULL) {
+        in->chunk = chunk_new(in, start);
+    }
+    memcpy(in->chunk->room + (at - start), piece->data, n);
+    (void)XXH3_128bits_update(in->hash, piece->data, n);
+    *piece = slice_make(piece->data + n, piece->len - n);
+    in->taken += (uint32_t)n;
+    bool last = in->taken == in->ref.len;
+    if (last && !digest_is_right(in)) {
+        return ST_CORRUPT;
+    }
+    if (last || n == left) {
+        write_chunk(in, start);
+    }
+    return ST_OK;
+}
+
 enum status blobs_add(struct blob_in *in, struct slice piece)
 {
+    enum status s = ST_OK;
     if (in->complete || piece.len == 0 || piece.len > in->ref.len - in->taken) {
         return ST_INVALID;
     }
@@ -308,26 +405,8 @@ enum status blobs_add(struct blob_in *in, struct slice piece)
         assert(in->hash != NULL);
         (void)XXH3_128bits_reset_withSeed(in->hash, in->ref.seed);
     }
-    (void)XXH3_128bits_update(in->hash, piece.data, piece.len);
-    uint32_t at = in->taken;
-    in->taken += (uint32_t)piece.len;
-    bool last = in->taken == in->ref.len;
-    if (last && !digest_is_right(in)) {
-        return ST_CORRUPT;
+    while (piece.len > 0 && s == ST_OK) {
+        s = take_part(in, &piece);
     }
-    struct blob_bytes *bytes = blob_bytes_new((uint32_t)piece.len);
-    memcpy(blob_bytes_data(bytes), piece.data, piece.len);
-    if (last && at == 0) {
-        write_whole(in, bytes);
-    } else {
-        struct slice data = slice_make(blob_bytes_data(bytes), bytes->len);
-        write_in(in, data, (uint64_t)BLOB_HEAD + at, bytes, false);
-    }
-    if (last && at > 0) {
-        uint8_t head[BLOB_HEAD];
-        blob_head_encode(in->b, in->file->sequence, in->offset, &in->ref, head);
-        write_in(in, slice_make(head, sizeof(head)), 0, NULL, true);
-    }
-    blob_bytes_unref(bytes);
-    return ST_OK;
+    return s;
 }

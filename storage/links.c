@@ -209,19 +209,38 @@ static void reopen(struct link *k)
     env_timer_start(e, &k->timer, 0);
 }
 
-bool links_send(struct links *l, uint32_t node, struct id128 store,
-                struct slice frames)
+/* The open link to that store, or NULL. */
+static struct link *link_to(struct links *l, uint32_t node, struct id128 store)
 {
     struct link *k = find(l, node);
     if (k == NULL || !k->open) {
-        return false;
+        return NULL;
     }
     if (!id128_equal(k->peer.store, store)) {
         reopen(k);
-        return false;
+        return NULL;
     }
-    l->o.env->ops->send(k->conn, frames);
-    return true;
+    return k;
+}
+
+bool links_send(struct links *l, uint32_t node, struct id128 store,
+                struct slice frames)
+{
+    struct link *k = link_to(l, node, store);
+    if (k != NULL) {
+        l->o.env->ops->send(k->conn, frames);
+    }
+    return k != NULL;
+}
+
+bool links_send_lent(struct links *l, struct replica to, struct slice start,
+                     const struct env_lent *rest)
+{
+    struct link *k = link_to(l, to.node, to.store);
+    if (k != NULL) {
+        env_send_lent(l->o.env, k->conn, start, rest);
+    }
+    return k != NULL;
 }
 
 const struct env_peer *links_peer(const struct links *l, uint32_t node)

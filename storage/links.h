@@ -38,6 +38,10 @@ void links_set(struct links *l, const struct link_target *targets,
 /* Sends to NODE if the store there is STORE; false if it is not connected. */
 bool links_send(struct links *l, uint32_t node, struct id128 store,
                 struct slice frames);
+/* The same of one frame, START and REST (env_send_lent()); where it is false
+ * REST is not taken. */
+bool links_send_lent(struct links *l, struct replica to, struct slice start,
+                     const struct env_lent *rest);
 /* The peer of NODE, or NULL if it is not connected. */
 const struct env_peer *links_peer(const struct links *l, uint32_t node);
 

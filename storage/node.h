@@ -27,7 +27,8 @@ struct storage_node_options {
     uint64_t log_limit;      /* bytes of log before checkpoints; 0: default */
     uint64_t segment_size;   /* 0: default */
     uint64_t blob_file_size; /* 0: default */
-    uint32_t blob_piece;     /* bytes in one message; 0: LIMIT_BLOB_PIECE */
+    uint32_t blob_piece;     /* bytes in one message, and in one write, about;
+                              * 0: LIMIT_BLOB_PIECE */
     uint64_t value_cache;    /* bytes of values read lately; 0: none */
     /* A tablet's replicas are compared once in it, and a pass of the scrub is
      * begun; 0: neither. */

@@ -286,6 +286,7 @@ enum status shard_blobs_open(struct shard *s, struct err *err)
         .store = s->store->id,
         .key = {s->store->record_key[0], s->store->record_key[1]},
         .file_size = s->o.blob_file_size,
+        .chunk = s->o.blob_piece / BLOB_BLOCK * BLOB_BLOCK,
         .folder = s->folder,
         .on_failed = on_failed,
         .on_full = on_full,
@@ -370,6 +371,18 @@ bool bulk_send(struct shard_blobs *k, struct replica to,
     buf_clear(&k->s->out);
     wire_put(&k->s->out, m);
     return links_send(k->s->bulk, to.node, to.store, buf_slice(&k->s->out));
+}
+
+bool bulk_send_piece(struct shard_blobs *k, struct replica to,
+                     const struct msg_blob_piece *m,
+                     const struct env_lent *bytes)
+{
+    if (k->s->fatal || k->s->bulk == NULL) {
+        return false;
+    }
+    buf_clear(&k->s->out);
+    wire_put_piece_start(&k->s->out, m);
+    return links_send_lent(k->s->bulk, to, buf_slice(&k->s->out), bytes);
 }
 
 bool shard_blobs_on_message(struct shard *s, const struct env_peer *from,

@@ -111,6 +111,11 @@ void bulk_tick(struct shard_blobs *k); /* something waits for time to pass */
 /* Sends M over the bulk lane; false if TO is not connected. */
 bool bulk_send(struct shard_blobs *k, struct replica to,
                const struct wire_msg *m);
+/* The same of a piece, whose BYTES, M's, are not copied; where it is false they
+ * are not taken. */
+bool bulk_send_piece(struct shard_blobs *k, struct replica to,
+                     const struct msg_blob_piece *m,
+                     const struct env_lent *bytes);
 void upload_on_state(struct shard_blobs *k, const struct env_peer *from,
                      const struct msg_blob_state *m);
 void upload_on_ask(struct shard_blobs *k, const struct env_peer *from,

@@ -327,6 +327,8 @@ static void take(struct shard_blobs *k, const struct env_peer *from,
     if (s != ST_OK) {
         incoming_free(x);
         refuse(k, from, p, s);
+    } else if (blobs_settled_bytes(x->in) == blobs_taken(x->in)) {
+        say(x, ST_OK, blobs_taken(x->in), false); /* no write will tell */
     }
 }
 

@@ -52,14 +52,18 @@ static struct push *push_find(const struct shard_blobs *k, uint32_t node,
     return NULL;
 }
 
+static void give_back(void *ctx)
+{
+    blob_bytes_unref(ctx);
+}
+
 static bool send_piece(struct push *p)
 {
     uint32_t left = p->ref.len - p->sent;
     uint32_t most = p->k->s->o.blob_piece;
     most = most == 0 ? LIMIT_BLOB_PIECE : most;
     uint32_t n = left < most ? left : most;
-    struct wire_msg m = {.type = MSG_BLOB_PIECE};
-    m.u.blob_piece = (struct msg_blob_piece){
+    struct msg_blob_piece m = {
         .tablet = p->tablet,
         .epoch = p->epoch,
         .blob = p->ref.id,
@@ -69,7 +73,9 @@ static bool send_piece(struct push *p)
         .offset = p->sent,
         .bytes = slice_make(blob_bytes_data(p->bytes) + p->sent, n),
     };
-    if (!bulk_send(p->k, p->to, &m)) {
+    struct env_lent bytes = {m.bytes, give_back, blob_bytes_ref(p->bytes)};
+    if (!bulk_send_piece(p->k, p->to, &m, &bytes)) {
+        blob_bytes_unref(p->bytes);
         return false;
     }
     p->sent += n;

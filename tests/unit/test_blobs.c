@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define MANY 64
-
 /* A blob of the test: its bytes follow from its number. */
 struct item {
     struct blob_ref ref;
@@ -65,6 +64,7 @@ static struct blobs_options options(void)
                                   .key = {11, 22},
                                   .file_size = b.file_size,
                                   .reserve = b.reserve,
+                                  .chunk = KIB(8),
                                   .folder = "shard-00",
                                   .on_failed = on_failed,
                                   .on_full = on_full,
@@ -911,7 +911,7 @@ START_TEST(disk_suddenly_full)
     for (int i = 1; i < 4; i++) {
         begin_blob(i, KIB(40));
     }
-    sim_disk_limit(b.h, sim_disk_used(b.h) + KIB(40) + BLOB_ALIGN);
+    sim_disk_limit(b.h, sim_disk_used(b.h) + KIB(40) + BLOB_BLOCK);
     for (int i = 1; i < 4; i++) {
         while (b.items[i].in != NULL && blobs_taken(b.items[i].in) < KIB(40)) {
             ck_assert_int_eq(piece(i, KIB(20)), ST_OK);
