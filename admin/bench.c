@@ -83,6 +83,7 @@ static void print_json(const struct bench_options *o,
     cJSON_AddNumberToObject(root, "refused", (double)r->refused);
     cJSON_AddNumberToObject(root, "unknown", (double)r->unknown);
     cJSON_AddNumberToObject(root, "resends", (double)r->stats.resends);
+    cJSON_AddNumberToObject(root, "sealing_seconds", r->sealing_seconds);
     add_latency(root, "latency_ms", &r->latency_us);
     if (o->disk != NULL) {
         cJSON *disk = cJSON_AddObjectToObject(root, "disk");

@@ -27,6 +27,7 @@ struct bench_result {
     uint64_t refused;    /* definitely without effect */
     uint64_t unknown;
     struct kv_stats stats;
+    double sealing_seconds; /* spent here on sealing and opening */
     struct histogram latency_us;
     /* Of the disk: empty without one. */
     double disk_seconds;

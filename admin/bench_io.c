@@ -197,6 +197,9 @@ static void on_env_closed(void *ctx)
 
 static void close_all(struct bench *b)
 {
+    struct env_uv_stats net;
+    env_uv_get_stats(b->env, &net);
+    b->r->sealing_seconds = (double)net.sealing_us / 1e6;
     kv_core_get_stats(b->core, &b->r->stats);
     kv_core_free(b->core);
     b->core = NULL;

@@ -183,6 +183,7 @@ static void refresh(struct storaged *s)
     count_to(m, M_SNAPSHOTS_SENT, st.snapshots_sent);
     count_to(m, M_SNAPSHOTS_INSTALLED, st.snapshots_installed);
     count_to(m, M_HANDSHAKE_FAILURES, net.handshake_failures);
+    count_to(m, M_SEALING, net.sealing_us);
     metrics_set(m, M_LOG_SIZE, (int64_t)st.log_size);
     metrics_set(m, M_PENDING_SYNC, st.pending_sync_us);
     metrics_set(m, M_TABLETS, st.tablets);

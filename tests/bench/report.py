@@ -112,6 +112,11 @@ def cpu(runs):
                       for k in ("cpu", "cpu_generator", "cpu_others"))
 
 
+def sealing(runs):
+    share = median_of(runs, "sealing")
+    return "-" if share is None else f"{share:.0%}"
+
+
 def grouped(runs):
     return number(median_of(runs, "records_per_sync"))
 
@@ -214,6 +219,8 @@ def sections(result):
                per_system(result, "delayed", grouped))
     yield "Cores used: store + load generator + others on the machine", \
         per_system(result, "plain", cpu)
+    yield "Of the cores of store and generator, for sealing and opening", \
+        per_system(result, "plain", sealing)
 
 
 def text(result):
