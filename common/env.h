@@ -37,6 +37,14 @@ struct env_io {
     bool beside;
 };
 
+/* Work beside the loop, embedded by its user and zeroed before first use. */
+struct env_work {
+    void (*fn)(struct env_work *w);
+    void *data;            /* the user's */
+    struct env_work *next; /* the env's, and ... */
+    unsigned state;
+};
+
 /* Who is at the other end, as its HELLO said. */
 struct env_peer {
     uint32_t node;
@@ -76,8 +84,8 @@ struct env_lent {
 #define ENV_EXCL 2u   /* it must not be there */
 #define ENV_READONLY 4u
 #define ENV_MEDIUM 8u /* read from the medium, past the page cache (R16) */
-/* With ENV_MEDIUM: it will be read from front to end, and nobody writes to it
- * meanwhile, so the disk may be asked for what follows. */
+/* It will be read from front to end, and nobody writes to it meanwhile, so the
+ * disk may be asked for what follows. */
 #define ENV_AHEAD 16u
 /* Writes of whole blocks of 4 KiB, in the file and in memory, go past the page
  * cache where the file system lets them. */
@@ -170,6 +178,12 @@ struct env_ops {
                        size_t len, struct env_io *io);
     /* Bytes that the file system still has for us. */
     enum status (*disk_free)(struct env *e, uint64_t *out);
+
+    /* For start-up: calls W's fn once, perhaps on another thread: what it
+     * touches is nobody else's, and it calls nothing of the env, until
+     * work_wait() has returned, which must be called. */
+    void (*work)(struct env *e, struct env_work *w);
+    void (*work_wait)(struct env *e, struct env_work *w);
 };
 
 struct env {
@@ -188,6 +202,18 @@ static inline bool env_disk_alive(struct env *e)
         e->ops->file_close(f);
     }
     return s != ST_STOPPING;
+}
+
+/* For envs with one thread. */
+static inline void env_work_now(struct env *e, struct env_work *w)
+{
+    (void)e;
+    w->fn(w);
+}
+static inline void env_work_done(struct env *e, struct env_work *w)
+{
+    (void)e;
+    (void)w;
 }
 
 /* Readable calls. */

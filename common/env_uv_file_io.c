@@ -80,6 +80,9 @@ enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
         f->direct_fd = openat(dir, name, O_WRONLY | O_DIRECT | O_CLOEXEC);
     }
     f->ahead = (flags & ENV_AHEAD) != 0;
+    if (f->ahead && f->medium_fd < 0) {
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    }
     f->name = xstrdup(name);
     TAILQ_INIT(&f->ops);
     TAILQ_INSERT_TAIL(&u->disk.files, f, link);

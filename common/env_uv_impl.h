@@ -44,6 +44,8 @@ struct timers {
     size_t soon_count, soon_cap, soon_due;
 };
 
+struct helpers; /* env_uv_work_io.c */
+
 /* ---- the env ---- */
 
 struct env_uv {
@@ -62,6 +64,7 @@ struct env_uv {
     struct net net;
     struct disk disk;
     struct counters counters;
+    struct helpers *helpers; /* NULL: there was no work lately */
 };
 
 static inline struct env_uv *env_uv_of(struct env *e)
@@ -73,6 +76,14 @@ static inline struct env_uv *env_uv_of(struct env *e)
  * of a closing env frees it. */
 void env_uv_hold(struct env_uv *u);
 void env_uv_release(struct env_uv *u);
+
+/* ---- work beside the loop (env_uv_work_io.c) ---- */
+
+void env_uv_work(struct env *e, struct env_work *w);
+void env_uv_work_wait(struct env *e, struct env_work *w);
+/* The loop runs: all was waited for. */
+void env_uv_work_turn(struct env_uv *u);
+void env_uv_work_free(struct helpers *h);
 
 void env_uv_timers_init(struct env_uv *u);
 void env_uv_timers_fini(struct env_uv *u);

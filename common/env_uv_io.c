@@ -92,6 +92,8 @@ static const struct env_ops ops = {
     .file_publish = env_uv_file_publish,
     .file_remove = env_uv_file_remove,
     .disk_free = env_uv_disk_left,
+    .work = env_uv_work,
+    .work_wait = env_uv_work_wait,
 };
 
 /* ---- turns ---- */
@@ -118,6 +120,7 @@ static void on_prepare(uv_prepare_t *h)
     bool told = env_uv_disk_turn(u);
     env_uv_net_turn(u);
     env_uv_ahead_turn(u);
+    env_uv_work_turn(u);
     bool soon = env_uv_timers_before_wait(u);
     /* Who runs the loop once waits for what was told here, too. */
     if (!u->closing &&
@@ -203,6 +206,7 @@ void env_uv_release(struct env_uv *u)
     }
     void (*closed)(void *ctx) = u->closed;
     void *ctx = u->closed_ctx;
+    env_uv_work_free(u->helpers);
     env_uv_disk_free(u);
     env_uv_net_free(u);
     free(u->timers.heap);

@@ -28,6 +28,7 @@ libcommon_a_SOURCES += \
     common/env_uv_disk_io.c common/env_uv_file_io.c \
     common/env_uv_ahead_io.c \
     common/env_uv_queue_io.c common/env_uv_timer_io.c \
+    common/env_uv_work_io.c \
     common/hello.c common/hello.h common/roles.def \
     common/key.c common/key.h common/key_io.c \
     common/seal.c common/seal.h

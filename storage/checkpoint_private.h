@@ -30,6 +30,46 @@ uint64_t checkpoint_sum(uint32_t kind, struct slice contents, uint64_t offset,
 uint64_t checkpoint_block_seed(uint32_t kind, uint64_t len, uint64_t offset,
                                uint64_t seed);
 
+/* ---- checkpoint_parts.c ---- */
+
+/* Blocks that are looked at, or wait for it, at once. */
+#define CHECKPOINT_PARTS 16
+
+struct part_job {
+    struct env_work work;
+    struct buf bytes; /* contents of a block of cells ... */
+    uint64_t at, sum; /* ... there, whose head says that */
+    uint64_t seed;
+    uint32_t format, cells;
+    struct state_part *part;
+    const char *wrong; /* NULL: nothing */
+};
+
+/* ENV, STATE, FORMAT, SEED, and LEFT, the file's bytes, are set by its user,
+ * the rest is zeros. */
+struct checkpoint_parts {
+    struct env *env;
+    struct state *state;
+    uint32_t format;
+    uint64_t seed;
+    struct part_job jobs[CHECKPOINT_PARTS];
+    size_t first, count;
+    uint64_t left;
+    size_t expected; /* bytes for which there is memory (tree_expect()) */
+    uint64_t cells;  /* taken */
+};
+
+/* Where the next block's contents go; there are fewer than CHECKPOINT_PARTS. */
+struct buf *checkpoint_parts_room(struct checkpoint_parts *p);
+/* They are there; the block's contents begin at AT. */
+void checkpoint_parts_begin(struct checkpoint_parts *p, uint64_t at,
+                            uint64_t sum);
+/* Puts the oldest of COUNT > 0 blocks into the state. False: WRONG says what
+ * is, with the block at AT. */
+bool checkpoint_parts_take(struct checkpoint_parts *p, uint64_t *at,
+                           const char **wrong);
+void checkpoint_parts_fini(struct checkpoint_parts *p);
+
 /* The files of one tablet, the newest first. More than that many are never
  * there: each writer leaves two. */
 #define CHECKPOINT_FILES_MAX 64

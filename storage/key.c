@@ -66,6 +66,16 @@ void key_encode(struct key *k, struct slice partition, struct slice row,
     put_raw(k, column);
 }
 
+void key_within(struct key *k, size_t partition, struct slice row,
+                struct slice column)
+{
+    assert(partition <= k->len);
+    k->len = partition;
+    put_part(k, row);
+    put_end(k);
+    put_raw(k, column);
+}
+
 bool key_behind(struct key *k)
 {
     while (k->len > 0) {

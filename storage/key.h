@@ -35,6 +35,11 @@ void key_encode(struct key *k, struct slice partition, struct slice row,
 void key_partition(struct key *k, struct slice partition);
 void key_rows(struct key *k, struct slice partition, struct slice row);
 
+/* Of K, which begins with a partition that takes PARTITION bytes: the key of
+ * ROW and COLUMN there. */
+void key_within(struct key *k, size_t partition, struct slice row,
+                struct slice column);
+
 /* Turns K into the first string behind all that start with it; false if there
  * is none (K is empty or all FF). */
 bool key_behind(struct key *k);

@@ -14,6 +14,7 @@ libstorage_a_SOURCES = \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.c storage/checkpoint.h \
     storage/checkpoint_load.c storage/checkpoint_private.h \
+    storage/checkpoint_parts.c \
     storage/checkpoint_verify.c storage/checkpoint_verify.h \
     storage/inspect.c storage/inspect.h \
     storage/inspect_io.c storage/inspect_io.h \
@@ -59,13 +60,14 @@ libstorage_a_SOURCES = \
     storage/state_apply.c \
     storage/state_check.c \
     storage/state_clients.c \
+    storage/state_part.c \
     storage/state_places.c \
     storage/state_scan.c \
     storage/state_verify.c storage/state_verify.h \
     storage/store.c storage/store.h \
     storage/value_cache.c storage/value_cache.h \
     storage/tree.c storage/tree.h storage/tree_private.h \
-    storage/tree_block.c \
+    storage/tree_block.c storage/tree_build.c \
     storage/tree_iter.c storage/tree_node.c \
     storage/storaged_io.c storage/storaged_io.h \
     storage/wal.c storage/wal.h storage/wal_private.h storage/wal_witness.h \

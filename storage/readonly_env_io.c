@@ -276,6 +276,8 @@ static const struct env_ops ops = {
     .file_publish = no_publish,
     .file_remove = no_remove,
     .disk_free = disk_free,
+    .work = env_work_now,
+    .work_wait = env_work_done,
 };
 
 /* ---- life ---- */

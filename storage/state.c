@@ -142,12 +142,18 @@ static void cells_forget(struct cells *c, struct slice key,
     c->placed -= v->place.tag == VALUE_INLINE ? 0 : v->place.len;
 }
 
-static void cells_add(struct cells *c, struct slice key,
-                      const struct cell_value *v)
+void cells_note(struct cells *c, struct slice key, const struct cell_value *v)
 {
     c->digest = sum_add(c->digest, pair_digest(key, v));
     c->bytes += key.len + value_len(v);
     c->placed += v->place.tag == VALUE_INLINE ? 0 : v->place.len;
+}
+
+void cells_note_all(struct cells *c, const struct cells *from)
+{
+    c->digest = sum_add(c->digest, from->digest);
+    c->bytes += from->bytes;
+    c->placed += from->placed;
 }
 
 /* V as the tree has it; a place is encoded in ROOM. */
@@ -180,7 +186,7 @@ void cells_put(struct cells *c, struct slice key, const struct cell_value *v)
     uint8_t room[PLACE_MAX];
     struct tree_value tv = to_tree(v, room);
     tree_replace(c->tree, key, &tv, on_replaced, &r);
-    cells_add(c, key, v);
+    cells_note(c, key, v);
     tell(c, &v->place, 1);
     tell(c, &r.old, -1);
 }
@@ -192,7 +198,7 @@ bool cells_append(struct cells *c, struct slice key, const struct cell_value *v)
     if (!tree_append(c->tree, key, &tv)) {
         return false;
     }
-    cells_add(c, key, v);
+    cells_note(c, key, v);
     tell(c, &v->place, 1);
     return true;
 }

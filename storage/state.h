@@ -182,6 +182,20 @@ void state_snapshot_clients(const struct state_snapshot *p, struct buf *out);
  * is NULL or INLINE, CELL's. */
 enum status state_load_cell(struct state *s, const struct cell *cell,
                             const struct place *place) MUST_CHECK;
+/* Cells in tree order that belong to no state yet: any thread may make such a
+ * part. */
+struct state_part;
+struct state_part *state_part_new(void);
+void state_part_free(struct state_part *p); /* NULL is fine */
+/* The cell's bytes are needed until state_part_end(). Where TAG is not
+ * VALUE_INLINE, its value is an encoded place. ST_CORRUPT: it is none, or the
+ * cell not behind the others. */
+enum status state_part_add(struct state_part *p, const struct cell *cell,
+                           uint8_t tag) MUST_CHECK;
+void state_part_end(struct state_part *p);
+/* All that P has, which was ended; P is empty then. ST_CORRUPT if it is not
+ * behind what S has. Nobody may be told of places (state_on_place()). */
+enum status state_load_part(struct state *s, struct state_part *p) MUST_CHECK;
 /* Of a state that ends at APPLIED_SEQ; ST_CORRUPT if it cannot be. */
 enum status state_load_clients(struct state *s, struct slice encoded,
                                uint64_t applied_seq) MUST_CHECK;

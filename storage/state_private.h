@@ -53,6 +53,10 @@ void cells_put(struct cells *c, struct slice key, const struct cell_value *v);
 bool cells_append(struct cells *c, struct slice key,
                   const struct cell_value *v);
 bool cells_remove(struct cells *c, struct slice key);
+/* Adds to C what FROM, of other keys, has in sums. */
+void cells_note_all(struct cells *c, const struct cells *from);
+/* Counts the pair of KEY and V. */
+void cells_note(struct cells *c, struct slice key, const struct cell_value *v);
 /* SUM with the digest of the pair of KEY and V. */
 struct sum cells_sum(struct sum sum, struct slice key,
                      const struct cell_value *v);

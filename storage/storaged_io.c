@@ -5,6 +5,7 @@
 #include "storage/node.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #define REFRESH_MS 1000
@@ -360,6 +361,12 @@ static void close_all(struct storaged *s, void (*closed)(void *ctx))
 
 static enum status start(struct daemon *d, struct err *err)
 {
+    /* What one thread takes another gives back, as recovery's do: with a heap
+     * for each the room would be lost to all others. The thresholds are what
+     * they come to by themselves once a segment of the log was read. */
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_MMAP_THRESHOLD, 16 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 32 << 20);
     struct storaged *s = xcalloc(1, sizeof(*s));
     const struct storage_config *own = d->config.own;
     s->daemon = d;

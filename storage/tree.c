@@ -423,6 +423,51 @@ bool tree_append(struct tree *t, struct slice key,
     return true;
 }
 
+/* Puts LEAF behind all others. */
+static void append_leaf(struct tree *t, struct tree_node *leaf)
+{
+    uint8_t left_room[TREE_KEY_MAX], right_room[TREE_KEY_MAX];
+    struct path p;
+    struct slice separator;
+    if (t->root == NULL) {
+        t->root = leaf;
+        return;
+    }
+    do {
+        path_last(t, &p);
+        path_own(t, &p);
+        const struct tree_node *n = p.node[p.leaf];
+        separator = between(tree_node_key(n, n->count - 1, left_room),
+                            tree_node_key(leaf, 0, right_room));
+    } while (!parent_takes(t, &p, p.leaf, separator));
+    path_sprout(t, &p, p.leaf, separator, leaf);
+}
+
+bool tree_append_leaves(struct tree *t, struct tree_leaves *l)
+{
+    uint8_t room[TREE_KEY_MAX];
+    struct path p;
+    assert(l->wait_count == 0);
+    if (t->root != NULL && l->count > 0) {
+        path_last(t, &p);
+        const struct tree_node *n = p.node[p.leaf];
+        if (tree_node_compare(n, n->count - 1,
+                              tree_node_key(l->at[0], 0, room)) >= 0) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < l->count; i++) {
+        append_leaf(t, l->at[i]);
+    }
+    t->changes++;
+    t->count += l->cells;
+    t->account->bytes += l->account.bytes;
+    l->account.bytes = 0;
+    l->count = 0;
+    l->cells = 0;
+    return true;
+}
+
 bool tree_remove(struct tree *t, struct slice key)
 {
     struct path p;

@@ -46,6 +46,20 @@ void tree_replace(struct tree *t, struct slice key,
  * without a change, if it is not. */
 bool tree_append(struct tree *t, struct slice key,
                  const struct tree_value *value);
+/* Nodes of so many bytes will be made soon: brings in the memory at once. */
+void tree_expect(size_t bytes);
+/* Cells in order that belong to no tree yet: any thread may collect some. */
+struct tree_leaves;
+struct tree_leaves *tree_leaves_new(void);
+void tree_leaves_free(struct tree_leaves *l); /* NULL is fine */
+/* False if KEY is not behind all that L has. The value's bytes are needed until
+ * tree_leaves_end(); KEY is copied. */
+bool tree_leaves_add(struct tree_leaves *l, struct slice key,
+                     const struct tree_value *value);
+void tree_leaves_end(struct tree_leaves *l);
+/* Puts all that L has, which was ended, into T, and leaves L empty; false,
+ * without a change, if they are not all behind what T has. */
+bool tree_append_leaves(struct tree *t, struct tree_leaves *l);
 /* True if KEY was there; KEY may not point into T's memory. */
 bool tree_remove(struct tree *t, struct slice key);
 

@@ -12,8 +12,10 @@
 #include "storage/tree_private.h"
 
 #include <malloc.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MALLOC_HEAD sizeof(size_t)
 #define MALLOC_ALIGN (2 * sizeof(size_t))
@@ -54,6 +56,11 @@ struct tree_node *tree_node_new(struct account *a, bool leaf, size_t cap)
 {
     return block_new(a, leaf,
                      block_class(cap < TREE_HEAD ? TREE_HEAD : cap, false));
+}
+
+struct tree_node *tree_node_exact(struct account *a, bool leaf, size_t need)
+{
+    return block_new(a, leaf, block_class(need, true));
 }
 
 static void block_free(struct account *a, struct tree_node *n)
@@ -122,6 +129,26 @@ struct tree_node *tree_node_shrink(struct account *a, struct tree_node *n,
     size_t cap = block_class(need, exact);
     size_t slack = exact ? 0 : need / 4;
     return cap + slack < n->cap ? block_realloc(a, n, cap) : n;
+}
+
+/* One by one, the pages of a growing heap are brought in while its lock is
+ * held, and other threads wait for that. The allocator gives this piece out
+ * again, from the same place. */
+void tree_expect(size_t bytes)
+{
+    const uintptr_t page = 4096;
+    uint8_t *p = malloc(bytes);
+    if (p == NULL) {
+        return;
+    }
+    uintptr_t from = ((uintptr_t)p + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)p + bytes) / page * page;
+#ifdef MADV_POPULATE_WRITE
+    if (from < to) {
+        (void)madvise((void *)from, to - from, MADV_POPULATE_WRITE);
+    }
+#endif
+    free(p);
 }
 
 /* ---- references ---- */

@@ -62,7 +62,7 @@ static const uint8_t *varint_get(const uint8_t *p, size_t *out)
     return p;
 }
 
-static size_t cell_size(size_t key, size_t value)
+size_t tree_cell_size(size_t key, size_t value)
 {
     return varint_size(key) + varint_size(value) + 1 + key + value;
 }
@@ -113,15 +113,6 @@ struct slice tree_node_key(const struct tree_node *n, int i, uint8_t *room)
     return slice_make(room, n->prefix + key);
 }
 
-static size_t common(struct slice a, struct slice b)
-{
-    size_t i = 0, most = a.len < b.len ? a.len : b.len;
-    while (i < most && a.data[i] == b.data[i]) {
-        i++;
-    }
-    return i;
-}
-
 /* How much of N's prefix KEY begins with. */
 static size_t shared(const struct tree_node *n, struct slice key)
 {
@@ -129,7 +120,7 @@ static size_t shared(const struct tree_node *n, struct slice key)
     if (p > 0 && key.len >= p && memcmp(key.data, n->bytes, p) == 0) {
         return p;
     }
-    return common(key, slice_make(n->bytes, p));
+    return tree_common(key, slice_make(n->bytes, p));
 }
 
 /* ---- looking ---- */
@@ -215,8 +206,8 @@ bool tree_node_takes(const struct tree_node *n, struct slice key, size_t len)
         return true;
     }
     size_t prefix = shared(n, key);
-    size_t size =
-        size_with(n, prefix) + cell_size(key.len - prefix, len) + TREE_WORD;
+    size_t size = size_with(n, prefix) + tree_cell_size(key.len - prefix, len) +
+                  TREE_WORD;
     return size <= (n->leaf ? LEAF_MAX : INNER_MAX);
 }
 
@@ -261,6 +252,23 @@ static void set_prefix(struct tree_node *n, struct slice first,
         memcpy(n->bytes + first.len, rest.data, rest.len);
     }
     n->used = (uint32_t)(TREE_HEAD + n->prefix);
+}
+
+struct tree_node *tree_node_leaf(struct account *a, struct slice prefix,
+                                 const struct tree_cell *cells, size_t count)
+{
+    struct slice none = {NULL, 0};
+    size_t need = TREE_HEAD + prefix.len;
+    for (size_t i = 0; i < count; i++) {
+        need += TREE_WORD +
+                tree_cell_size(cells[i].key.len, cells[i].value.bytes.len);
+    }
+    struct tree_node *n = tree_node_exact(a, true, need);
+    set_prefix(n, prefix, none);
+    for (size_t i = 0; i < count; i++) {
+        add_cell(n, n->count, none, cells[i].key, &cells[i].value);
+    }
+    return n;
 }
 
 /* Appends the cells [FROM, TO) of N to C; both prefixes begin the keys. */
@@ -312,7 +320,7 @@ struct tree_node *tree_node_insert(struct account *a, struct tree_node *n,
     struct slice none = {NULL, 0}, key = cell->key;
     size_t prefix = shared(n, key);
     size_t more =
-        cell_size(key.len - prefix, cell->value.bytes.len) + TREE_WORD;
+        tree_cell_size(key.len - prefix, cell->value.bytes.len) + TREE_WORD;
     assert(n->refs == 1 && key.len <= TREE_KEY_MAX);
     if (prefix < n->prefix) {
         n = unprefix(a, n, prefix, more);
@@ -360,7 +368,7 @@ int tree_node_middle(const struct tree_node *n)
     int i = 0;
     for (; i < n->count - 2; i++) {
         struct tree_cell c = tree_node_cell(n, i);
-        sum += cell_size(c.key.len, c.value.bytes.len);
+        sum += tree_cell_size(c.key.len, c.value.bytes.len);
         if (sum >= half) {
             break;
         }
@@ -376,11 +384,11 @@ struct tree_node *tree_node_slice(struct account *a, const struct tree_node *n,
     struct tree_cell first = tree_node_cell(n, from);
     if (to - with_key > 1) {
         first = tree_node_cell(n, with_key);
-        more = common(first.key, tree_node_cell(n, to - 1).key);
+        more = tree_common(first.key, tree_node_cell(n, to - 1).key);
     }
     for (int i = from; i < to; i++) {
         struct tree_cell c = tree_node_cell(n, i);
-        need += TREE_WORD + cell_size(c.key.len, c.value.bytes.len);
+        need += TREE_WORD + tree_cell_size(c.key.len, c.value.bytes.len);
         need -= i < with_key ? 0 : more;
     }
     struct tree_node *c = tree_node_new(a, n->leaf, need + more);
@@ -414,7 +422,7 @@ static struct slice joint_prefix(const struct tree_node *l,
     if (r->count > with_key) {
         last = tree_node_key(r, r->count - 1, last_room);
     }
-    return slice_make(first.data, common(first, last));
+    return slice_make(first.data, tree_common(first, last));
 }
 
 struct tree_node *tree_node_join(struct account *a, struct tree_node *l,

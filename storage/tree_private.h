@@ -45,12 +45,34 @@ struct tree {
     struct account *account;
 };
 
+/* A cell that waits for its leaf: where its key is in the buffer; its value is
+ * the caller's. */
+struct tree_waiting {
+    size_t at, len;
+    struct tree_value value;
+};
+
+struct tree_leaves {
+    struct account account;
+    struct tree_node **at;
+    size_t count, cap;
+    uint64_t cells; /* those that wait included */
+    /* Of the next leaf. */
+    struct tree_waiting *waiting;
+    struct tree_cell *flushed; /* room for as many */
+    size_t wait_count, wait_cap;
+    size_t wait_bytes; /* that they take as cells without a prefix */
+    struct buf keys;
+};
+
 /* ---- nodes ----
  * Functions that change a node want one that nobody else refers to, and give
  * it back, moved perhaps. */
 
 /* An empty one in a block of CAP bytes at least (0: the least). */
 struct tree_node *tree_node_new(struct account *a, bool leaf, size_t cap);
+/* The same in a block of just NEED bytes, about. */
+struct tree_node *tree_node_exact(struct account *a, bool leaf, size_t need);
 /* N in a block of NEED bytes at least. */
 struct tree_node *tree_node_resize(struct account *a, struct tree_node *n,
                                    size_t need);
@@ -69,6 +91,20 @@ static inline uint32_t *tree_node_words(const struct tree_node *n)
     return (uint32_t *)(void *)((uint8_t *)(uintptr_t)n + n->cap);
 }
 
+/* The bytes with which both begin. */
+static inline size_t tree_common(struct slice a, struct slice b)
+{
+    size_t i = 0, most = a.len < b.len ? a.len : b.len;
+    while (i < most && a.data[i] == b.data[i]) {
+        i++;
+    }
+    return i;
+}
+/* Of a cell with a key and a value of so many bytes, without its word. */
+size_t tree_cell_size(size_t key, size_t value);
+/* A leaf of COUNT cells, whose keys lack PREFIX, in a block of its size. */
+struct tree_node *tree_node_leaf(struct account *a, struct slice prefix,
+                                 const struct tree_cell *cells, size_t count);
 struct tree_cell tree_node_cell(const struct tree_node *n, int i);
 struct tree_node *tree_node_child(const struct tree_node *n, int i);
 void tree_node_set_child(struct tree_node *n, int i, struct tree_node *child);

@@ -34,8 +34,8 @@ BUILDS = {
              "CFLAGS=-O1 -g"],
 }
 # All that is built for ThreadSanitizer.
-THREADED = ("unit_env_uv", "unit_env_disk", "unit_kv_io", "unit_status_http",
-            "unit_daemon", "unit_metrics", "unit_relay", "unit_account",
+THREADED = ("unit_env_uv", "unit_env_disk", "unit_load", "unit_kv_io",
+            "unit_status_http", "unit_daemon", "unit_metrics", "unit_relay", "unit_account",
             "unit_http_api", "unit_http_server", "unit_http_tls",
             "unit_smtp_server")
 

@@ -229,6 +229,8 @@ static const struct env_ops sim_ops = {
     .file_publish = disk_file_publish,
     .file_remove = disk_file_remove,
     .disk_free = disk_space_free,
+    .work = env_work_now,
+    .work_wait = env_work_done,
 };
 
 static struct sim_process *process_new(struct sim_host *h,

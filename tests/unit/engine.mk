@@ -9,6 +9,11 @@ unit_wal_SOURCES = tests/unit/test_wal.c
 unit_wal_LDADD = $(ENGINE_UNIT)
 unit_checkpoint_SOURCES = tests/unit/test_checkpoint.c
 unit_checkpoint_LDADD = $(ENGINE_UNIT)
+check_PROGRAMS += unit_load
+unit_load_SOURCES = tests/unit/test_load.c
+unit_load_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
+    $(SODIUM_LIBS) $(XXHASH_LIBS)
+TESTS += unit_load
 unit_store_SOURCES = tests/unit/test_store.c
 unit_store_LDADD = $(ENGINE_UNIT)
 check_PROGRAMS += unit_place

@@ -150,7 +150,7 @@ static void same(const struct state *a, const struct state *b)
 static const struct {
     uint32_t entries;
     size_t len;
-} sizes[] = {{0, 0}, {1, 0}, {2, 10}, {300, 50}, {60, KIB(200)}};
+} sizes[] = {{0, 0}, {1, 0}, {2, 10}, {300, 50}, {60, KIB(200)}, {7000, 80}};
 
 START_TEST(round_trip)
 {

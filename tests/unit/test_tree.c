@@ -389,6 +389,58 @@ START_TEST(sequences)
 }
 END_TEST
 
+/* Leaves that were made apart come into a tree as if appended, also into one
+ * that has a clone; and the tree goes on like any other. */
+START_TEST(leaves)
+{
+    static struct model m, old;
+    struct tree *t = tree_new(), *c = NULL;
+    struct tree_leaves *l = tree_leaves_new();
+    begin(_i);
+    memset(&m, 0, sizeof(m));
+    for (uint32_t i = 0; i < all.count; i++) {
+        struct tree_value v = value_of(i + 1);
+        v.bytes.data = arena_copy(&all.arena, v.bytes.data, v.bytes.len);
+        ck_assert(tree_leaves_add(l, all.key[i], &v));
+        ck_assert(!tree_leaves_add(l, all.key[i], &v));
+        ck_assert(!tree_leaves_add(l, all.key[rng(i + 1)], &v));
+        m.value[i] = i + 1;
+        m.count++;
+        if (i + 1 < all.count && rng(200) != 0) {
+            continue;
+        }
+        tree_leaves_end(l);
+        ck_assert(tree_append_leaves(t, l));
+        ck_assert(tree_append_leaves(t, l)); /* it is empty now */
+        same(t, &m);
+        ck_assert(tree_leaves_add(l, all.key[rng(i + 1)], &v));
+        tree_leaves_end(l);
+        ck_assert(!tree_append_leaves(t, l));
+        tree_leaves_free(l);
+        l = tree_leaves_new();
+        if (c != NULL) {
+            same(c, &old);
+            tree_free(c);
+        }
+        c = tree_clone(t);
+        old = m;
+    }
+    tree_free(c);
+    for (uint32_t i = 0; i < 5 * all.count; i++) {
+        uint32_t k = rng(all.count);
+        if (rng(3) == 0) {
+            take_out(t, &m, k);
+        } else {
+            put(t, &m, k, i + 7);
+        }
+    }
+    same(t, &m);
+    tree_leaves_free(l);
+    tree_free(t);
+    end();
+}
+END_TEST
+
 /* Appending to a tree and to its clone: neither sees the other's. */
 START_TEST(appending_beside_a_clone)
 {
@@ -624,6 +676,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, random_operations, 0, KINDS);
     tcase_add_loop_test(c, sequences, 0, 6 * KINDS);
+    tcase_add_loop_test(c, leaves, 0, KINDS);
     tcase_add_loop_test(c, appending_beside_a_clone, 0, KINDS);
     tcase_add_loop_test(c, undoing, 0, KINDS);
     tcase_add_loop_test(c, cursors_survive_changes, 0, 2 * KINDS);
