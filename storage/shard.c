@@ -287,7 +287,7 @@ static void on_synced(void *ctx, uint64_t position)
     }
     collect_on_synced(s);
     repair_on_synced(s);
-    checkpoint_consider(s);
+    checkpoint_on_synced(s);
 }
 
 void shard_fatal(struct shard *s, enum status why, const char *text)
@@ -447,6 +447,7 @@ static enum status load_checkpoints(struct shard *s, struct err *err)
 {
     uint32_t *ids = xcalloc(LIMIT_TABLETS, sizeof(*ids));
     size_t count = 0;
+    int64_t began = env_now_us(s->env);
     enum status st =
         checkpoint_list(s->env, s->folder, ids, LIMIT_TABLETS, &count);
     if (st != ST_OK) {
@@ -457,6 +458,11 @@ static enum status load_checkpoints(struct shard *s, struct err *err)
         st = load_one(s, ids[i], err);
     }
     free(ids);
+    if (count > 0 && st == ST_OK) {
+        log_info(s->env->log, "shard", "checkpoints-loaded",
+                 "tablets=%zu ms=%" PRId64, count,
+                 (env_now_us(s->env) - began) / 1000);
+    }
     return st;
 }
 
@@ -581,6 +587,7 @@ enum status shard_start(struct shard *s, struct beacon *beacon, struct err *err)
         s->beacon = beacon;
         cluster_start(s);
         scrub_start(s);
+        checkpoint_watch_rest(s);
     }
     return st;
 }

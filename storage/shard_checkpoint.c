@@ -10,6 +10,12 @@
  * disk they only name): for each byte in the log at
  * most about four go into checkpoints, however much there is.
  *
+ * What is in the log a restart must replay, which takes longer than reading the
+ * same from a checkpoint. So when clients have written nothing for a while and
+ * the log is more than half of what it may be, it is brought down to a quarter:
+ * each tablet is checkpointed at most once for a quarter of the limit that was
+ * written, which doubles what goes into checkpoints, where there are pauses.
+ *
  * On a full disk the log is too long however short it is, as long as it has a
  * segment that could be used again: what is let go of is the only room there
  * may be for a long time.
@@ -24,6 +30,7 @@
 
 #define RETRY_US 1000000
 #define LOG_SHARE 4 /* of the data, the log may always be this part */
+#define REST_US 300000
 
 static void release(struct shard *s, struct tablet *t)
 {
@@ -73,8 +80,54 @@ void checkpoint_soon(struct shard *s)
     }
 }
 
+/* ---- when nothing is written ---- */
+
+static uint64_t log_most(const struct shard *s)
+{
+    return s->log_limit > s->log_allowed ? s->log_limit : s->log_allowed;
+}
+
+static uint64_t payload(const struct shard *s)
+{
+    struct wal_stats w;
+    wal_get_stats(s->wal, &w);
+    return w.payload;
+}
+
+static void on_rest(struct env_timer *timer)
+{
+    struct shard *s = timer->data;
+    uint64_t now = payload(s);
+    if (now != s->rest_payload) {
+        s->rest_payload = now;
+        env_timer_start(s->env, timer, REST_US);
+        return;
+    }
+    s->rest_watched = false;
+    s->rests = wal_size(s->wal) > log_most(s) / 2;
+    checkpoint_consider(s);
+}
+
+void checkpoint_watch_rest(struct shard *s)
+{
+    s->rest_watched = true;
+    s->rests = false;
+    s->rest_payload = payload(s);
+    env_timer_start(s->env, &s->rest_timer, REST_US);
+}
+
+void checkpoint_on_synced(struct shard *s)
+{
+    if (!s->rest_watched && !s->stopping && payload(s) != s->rest_payload) {
+        checkpoint_watch_rest(s);
+    }
+    checkpoint_consider(s);
+}
+
 void checkpoint_init(struct shard *s)
 {
+    s->rest_timer.fn = on_rest;
+    s->rest_timer.data = s;
     s->checkpoint_timer.fn = on_retry;
     s->checkpoint_timer.data = s;
 }
@@ -82,6 +135,7 @@ void checkpoint_init(struct shard *s)
 void checkpoint_stop(struct shard *s)
 {
     env_timer_stop(s->env, &s->checkpoint_timer);
+    env_timer_stop(s->env, &s->rest_timer);
 }
 
 uint64_t checkpoint_file_bytes(struct shard *s, const char *file)
@@ -246,7 +300,7 @@ static bool log_too_long(struct shard *s)
     if (size > s->log_limit && size > s->log_allowed) {
         s->log_allowed = data_bytes(s) / LOG_SHARE;
     }
-    return size > s->log_limit && size > s->log_allowed;
+    return size > (s->rests ? log_most(s) / 4 : log_most(s));
 }
 
 /* The last one is damaged on disk, say (shard_scrub.c), or values have moved

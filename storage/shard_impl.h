@@ -200,6 +200,11 @@ struct shard {
     /* After a checkpoint that failed: when there may be another. */
     struct env_timer checkpoint_timer;
     bool checkpoint_waits;
+    /* Clients' bytes in the log when it was last looked at; whether it will be
+     * again; whether they write nothing and the log is being shortened. */
+    struct env_timer rest_timer;
+    uint64_t rest_payload;
+    bool rest_watched, rests;
     enum status checkpoint_told;    /* why the last one failed */
     struct env_timer catchup_timer; /* of fetches that rest */
     struct placed *placed;          /* ring, in log order */
@@ -404,6 +409,10 @@ void checkpoint_begin_take(struct shard *s, struct tablet *t,
 void checkpoint_consider(struct shard *s);
 /* The same, soon; also from within a step. */
 void checkpoint_soon(struct shard *s);
+/* Once nothing has been written for a while the log is shortened. */
+void checkpoint_watch_rest(struct shard *s);
+/* Records were synced. */
+void checkpoint_on_synced(struct shard *s);
 bool checkpoint_running(const struct shard *s);
 /* One of T is wanted and can be had. */
 bool checkpoint_is_due(const struct tablet *t);
