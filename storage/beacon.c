@@ -122,6 +122,7 @@ static void accept_open(void *ctx, struct env_conn *c, const struct env_peer *p)
     }
     b->accepted[b->accepted_count] = c;
     b->peers[b->accepted_count++] = *p;
+    links_hint(b->links, p->node);
 }
 
 static uint32_t index_of(const struct beacon *b, const struct env_conn *c)

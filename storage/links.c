@@ -243,6 +243,14 @@ bool links_send_lent(struct links *l, struct replica to, struct slice start,
     return k != NULL;
 }
 
+void links_hint(struct links *l, uint32_t node)
+{
+    struct link *k = l == NULL ? NULL : find(l, node);
+    if (k != NULL && k->conn == NULL) {
+        try_open(k);
+    }
+}
+
 const struct env_peer *links_peer(const struct links *l, uint32_t node)
 {
     struct link *k = find(l, node);

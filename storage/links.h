@@ -42,6 +42,9 @@ bool links_send(struct links *l, uint32_t node, struct id128 store,
  * REST is not taken. */
 bool links_send_lent(struct links *l, struct replica to, struct slice start,
                      const struct env_lent *rest);
+/* NODE has just been heard of, as it connects to us: one that was not there is
+ * tried again at once. L may be NULL. */
+void links_hint(struct links *l, uint32_t node);
 /* The peer of NODE, or NULL if it is not connected. */
 const struct env_peer *links_peer(const struct links *l, uint32_t node);
 

@@ -92,6 +92,10 @@ static void on_open(void *ctx, struct env_conn *conn, const struct env_peer *p)
     s->clients = c;
     s->client_count++;
     s->env->ops->conn_set_data(conn, c);
+    if (p->role == ROLE_STORAGE) {
+        links_hint(s->links, p->node);
+        links_hint(s->bulk, p->node);
+    }
 }
 
 static void answer_ping(struct client *c, const struct wire_msg *m)
