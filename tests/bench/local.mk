@@ -30,6 +30,12 @@ EXTRA_DIST += tests/bench/flat tests/bench/kv-compare tests/bench/report.py \
     tests/bench/stores.py tests/cluster/test_bench.py \
     doc/kv-compare.md doc/kv-compare.svg
 
+# What a kill -9 costs, and where the time goes.
+bench-restart: bench-programs
+	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/restart $(BENCH)
+PHONY_TARGETS += bench-restart
+EXTRA_DIST += tests/bench/restart
+
 # What disks write for values that are overwritten at random.
 bench-amplify: bench-programs
 	PENN_BUILD=$(abs_builddir) python3 $(srcdir)/tests/bench/amplify $(BENCH)
