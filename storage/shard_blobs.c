@@ -332,6 +332,9 @@ void shard_blobs_free(struct shard *s)
     upload_free_all(k);
     incoming_free_all(k);
     blobs_close(k->blobs);
+    for (uint32_t i = 0; i < PIECE_STARTS; i++) {
+        buf_free(&k->starts[i].frame);
+    }
     free(k);
     s->blobs = NULL;
 }
@@ -378,6 +381,29 @@ bool bulk_send(struct shard_blobs *k, struct replica to,
     return links_send(k->s->bulk, to.node, to.store, buf_slice(&k->s->out));
 }
 
+/* The start of M's frame; made once for all who are sent it. */
+static struct slice piece_start(struct shard_blobs *k,
+                                const struct msg_blob_piece *m)
+{
+    for (uint32_t i = 0; i < PIECE_STARTS; i++) {
+        const struct piece_start *p = &k->starts[i];
+        if (p->len == m->bytes.len && p->offset == m->offset &&
+            id128_equal(p->blob, m->blob) && p->epoch == m->epoch &&
+            p->tablet == m->tablet) {
+            return buf_slice(&p->frame);
+        }
+    }
+    struct piece_start *p = &k->starts[k->next_start++ % PIECE_STARTS];
+    p->tablet = m->tablet;
+    p->epoch = m->epoch;
+    p->blob = m->blob;
+    p->offset = m->offset;
+    p->len = (uint32_t)m->bytes.len;
+    buf_clear(&p->frame);
+    wire_put_piece_start(&p->frame, m);
+    return buf_slice(&p->frame);
+}
+
 bool bulk_send_piece(struct shard_blobs *k, struct replica to,
                      const struct msg_blob_piece *m,
                      const struct env_lent *bytes)
@@ -385,9 +411,7 @@ bool bulk_send_piece(struct shard_blobs *k, struct replica to,
     if (k->s->fatal || k->s->bulk == NULL) {
         return false;
     }
-    buf_clear(&k->s->out);
-    wire_put_piece_start(&k->s->out, m);
-    return links_send_lent(k->s->bulk, to, buf_slice(&k->s->out), bytes);
+    return links_send_lent(k->s->bulk, to, piece_start(k, m), bytes);
 }
 
 bool shard_blobs_on_message(struct shard *s, const struct env_peer *from,

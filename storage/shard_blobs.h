@@ -24,6 +24,7 @@
 #define INCOMING_IDLE_US 10000000
 #define PUSH_AGAIN_US 1000000 /* without a word pieces are sent again */
 #define BULK_TICK_US 50000
+#define PIECE_STARTS 32 /* of so many pieces the frames' starts are kept */
 
 /* A command whose values are on their way to the blob logs. */
 struct upload {
@@ -45,6 +46,16 @@ struct upload_part {
     struct blob_ref ref;
     struct blob_bytes *bytes;
     struct blob_in *in; /* NULL: synced, and referred to */
+};
+
+/* What goes before the bytes of a piece, their checksum in it: the same for
+ * all receivers. */
+struct piece_start {
+    uint32_t tablet;
+    uint64_t epoch;
+    struct id128 blob;
+    uint32_t offset, len; /* 0: none */
+    struct buf frame;
 };
 
 /* A blob on its way to one receiver. */
@@ -81,6 +92,8 @@ struct shard_blobs {
     bool ticking;
     TAILQ_HEAD(, upload) uploads;
     uint64_t upload_bytes;
+    struct piece_start starts[PIECE_STARTS]; /* of pieces, as they were sent */
+    uint32_t next_start;
     TAILQ_HEAD(, push) pushes;
     TAILQ_HEAD(, incoming) incoming;
     uint32_t incoming_count;
