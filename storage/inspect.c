@@ -406,8 +406,8 @@ static void print_tablet(uint32_t id, const struct inspect_tablet *t,
                (r->flags & REPORT_DAMAGED) != 0 ? "condemned" : "whole");
 }
 
-void inspect_print_value(const struct inspect *p, const struct damaged_value *v,
-                         struct buf *out)
+void inspect_print_value(const struct inspect *p,
+                         const struct verified_value *v, struct buf *out)
 {
     const struct place *at = v->place;
     struct arena a = {0};

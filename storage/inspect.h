@@ -88,9 +88,9 @@ void inspect_print_log(const struct inspect *p, struct buf *out);
 void inspect_print_checkpoint(const struct inspect_checkpoint *c,
                               struct buf *out);
 void inspect_print_tablets(const struct inspect *p, struct buf *out);
-/* A value that is not what it was, or cannot be read. */
-void inspect_print_value(const struct inspect *p, const struct damaged_value *v,
-                         struct buf *out);
+/* A value, and whether it is what it was. */
+void inspect_print_value(const struct inspect *p,
+                         const struct verified_value *v, struct buf *out);
 void inspect_print_blobs(const struct inspect *p, struct buf *out);
 /* A line that recovery would log: its part from "module=" on. */
 void inspect_print_line(struct slice line, struct buf *out);

@@ -265,17 +265,25 @@ static void take_blobs(struct inspection *x, struct shard *s)
     }
 }
 
-static void on_damaged_value(void *ctx, const struct damaged_value *v)
+/* Those that are whole are told at once, for there may be many. */
+static void on_value(void *ctx, const struct verified_value *v)
 {
     struct inspection *x = ctx;
-    inspect_print_value(&x->p, v, &x->values);
+    struct buf line = {0};
+    if (v->why != ST_OK) {
+        inspect_print_value(&x->p, v, &x->values);
+    } else if (x->verbose) {
+        inspect_print_value(&x->p, v, &line);
+        (void)fwrite(line.data, 1, line.len, x->to);
+        buf_free(&line);
+    }
 }
 
 static void take_values(struct inspection *x, struct shard *s, uint32_t tablet)
 {
     struct inspect_tablet *t = &x->p.tablets[tablet];
     struct shard_values_found found;
-    shard_verify_values(s, tablet, on_damaged_value, x, &found);
+    shard_verify_values(s, tablet, on_value, x, &found);
     t->values = found.count;
     t->value_bytes = found.bytes;
     t->damaged_values = found.damaged;

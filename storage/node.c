@@ -104,7 +104,7 @@ uint32_t storage_node_tablets(struct storage_node *n, struct tablet_report *out,
     return shard_reports(n->shard, out, max);
 }
 
-static void on_bad_value(void *ctx, const struct damaged_value *v)
+static void on_value(void *ctx, const struct verified_value *v)
 {
     (void)ctx; /* it is counted */
     (void)v;
@@ -117,7 +117,7 @@ uint64_t storage_node_bad_values(struct storage_node *n)
     uint64_t bad = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct shard_values_found found;
-        shard_verify_values(n->shard, r[i].tablet, on_bad_value, NULL, &found);
+        shard_verify_values(n->shard, r[i].tablet, on_value, NULL, &found);
         bad += found.damaged;
     }
     free(r);

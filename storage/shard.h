@@ -50,13 +50,14 @@ bool shard_kept(const struct shard *s, size_t i, struct wal_kept *out);
 struct blobs_file;
 bool shard_blob_file(const struct shard *s, size_t i, struct blobs_file *out);
 
-/* Reads all of TABLET's values that are not in memory, and calls DAMAGED for
- * each that is not what it was, or cannot be read. Blocks: for inspecting. */
+/* Reads all of TABLET's values that are not in memory, and tells FN of each:
+ * WHY is ST_OK, or it is not what it was, or why it cannot be read. Blocks: for
+ * inspecting. */
 struct place;
 struct shard_values_found {
     uint64_t count, bytes, damaged;
 };
-struct damaged_value {
+struct verified_value {
     uint32_t tablet;
     struct slice key; /* encoded */
     const struct place *place;
@@ -64,8 +65,7 @@ struct damaged_value {
     enum status why;
 };
 void shard_verify_values(struct shard *s, uint32_t tablet,
-                         void (*damaged)(void *ctx,
-                                         const struct damaged_value *v),
+                         void (*fn)(void *ctx, const struct verified_value *v),
                          void *ctx, struct shard_values_found *out);
 
 bool shard_serving(struct shard *s, uint32_t tablet);

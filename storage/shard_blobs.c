@@ -195,7 +195,7 @@ void shard_blobs_free_tablet(struct tablet *t)
 
 static void on_damaged(void *ctx, const struct blob_ref *ref)
 {
-    repair_blob(ctx, ref, "blob");
+    repair_blob(ctx, ref, "blobs");
 }
 
 /* ---- recovery ---- */

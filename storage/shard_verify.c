@@ -10,7 +10,7 @@
 struct verifying {
     struct shard *s;
     struct shard_values_found *found;
-    void (*damaged)(void *ctx, const struct damaged_value *v);
+    void (*fn)(void *ctx, const struct verified_value *v);
     void *ctx;
     uint8_t *room;
     uint32_t tablet;
@@ -34,19 +34,16 @@ static void verify(void *ctx, struct slice key, const struct place *p)
     }
     x->found->count++;
     x->found->bytes += p->len;
-    if (st != ST_OK) {
-        x->found->damaged++;
-        struct damaged_value v = {x->tablet, key, p, 0, 0, st};
-        struct blob_ref ref = blob_of_place(p);
-        (void)(p->tag == VALUE_BLOB &&
-               blobs_where(x->s->blobs->blobs, &ref, &v.file, &v.offset));
-        x->damaged(x->ctx, &v);
-    }
+    x->found->damaged += st != ST_OK;
+    struct verified_value v = {x->tablet, key, p, 0, 0, st};
+    struct blob_ref ref = blob_of_place(p);
+    (void)(p->tag == VALUE_BLOB &&
+           blobs_where(x->s->blobs->blobs, &ref, &v.file, &v.offset));
+    x->fn(x->ctx, &v);
 }
 
 void shard_verify_values(struct shard *s, uint32_t tablet,
-                         void (*damaged)(void *ctx,
-                                         const struct damaged_value *v),
+                         void (*fn)(void *ctx, const struct verified_value *v),
                          void *ctx, struct shard_values_found *out)
 {
     const struct tablet *t = shard_tablet(s, tablet);
@@ -54,7 +51,7 @@ void shard_verify_values(struct shard *s, uint32_t tablet,
     if (t == NULL) {
         return;
     }
-    struct verifying x = {s, out, damaged, ctx, xmalloc(LIMIT_VALUE), tablet};
+    struct verifying x = {s, out, fn, ctx, xmalloc(LIMIT_VALUE), tablet};
     struct state_walk *w = state_walk_new(replica_state(t->core));
     (void)state_walk_on(w, SIZE_MAX, verify, &x);
     state_walk_free(w);

@@ -3,9 +3,12 @@ at a time, and it is started again under a writer. What was damaged must be
 found and said, mended from the others, and never served: the writer keeps a
 ledger and reads all of it back.
 
-PENN_FLIPS says how many damages there are (12), PENN_SEED which. A place that
-nothing ever reads is harmless, and is shown to be so by its position."""
+PENN_FLIPS says how many damages there are (13, one of each kind), PENN_SEED
+which. A place that nothing ever reads is harmless: of records that is shown by
+its position; of files of which only part is live, kept segments and the blob
+log, by --inspect, and it is counted as a dead byte."""
 import collections
+import contextlib
 import os
 import random
 import re
@@ -18,7 +21,7 @@ from store import SLOW, Store, Writer, program  # noqa: E402
 
 import subprocess  # noqa: E402
 
-FLIPS = int(os.environ.get("PENN_FLIPS", "12"))
+FLIPS = int(os.environ.get("PENN_FLIPS", "13"))
 SEED = int(os.environ.get("PENN_SEED", str(random.randrange(10 ** 6))))
 BLOCK = 4096
 HEAD = 104  # what the header of a segment takes of its first block
@@ -34,7 +37,18 @@ FOUND = {
     "checkpoint-before": r"event=(scrub-damaged|checkpoints-lost) .*{file}",
     "record": r"event=(log-damaged|log-recovered|damage-not-needed|"
               r"scrub-damaged)",
+    "kept": r"event=(value-damaged .* kind=log by=(\w+)|values-lost|"
+            r"log-damaged)",
+    "kept-header": r"event=values-lost",
+    "blob": r"event=(scrub-damaged .*{file}|value-damaged .* kind=blob by="
+            r"(\w+)|blob-file-damaged .*{file}|"
+            r"blob-missing)",
+    "index": r"event=(walked|scrub-damaged) .*{file}",
 }
+FOUND["blob-head"] = FOUND["blob-header"] = FOUND["blob-index"] = FOUND["blob"]
+PARTIAL = ("kept", "kept-header", "blob", "blob-head", "blob-header",
+           "blob-index")  # kinds of which only part is live
+RUNNING = ("scrub-damaged", "value-damaged")
 
 OPTIONS = {"storage": {"log_limit": "1M", "segment_size": "9M",
                        "scrub_interval": "1s", "scrub_rate": "256M"}}
@@ -54,6 +68,7 @@ class Files:
             self.rows[word].append(dict(p.split("=", 1) for p in pairs
                                         if "=" in p))
         self.verdict = self.rows["verdict"][0]
+        self.code = r.returncode
 
     def path(self, row):
         return os.path.join(self.dir, "shard-00", row["file"])
@@ -67,6 +82,54 @@ class Files:
             rows.sort(key=lambda x: x[0], reverse=True)
         at = 0 if newest else 1
         return [rows[at][1] for rows in by_tablet.values() if len(rows) > at]
+
+
+    def hurt(self, path):
+        """What of PATH, a file of values, is not what it was; empty: nothing
+        that anybody needs."""
+        name, v = os.path.basename(path), self.verdict
+        return [x for x in (
+            int(v["damaged_values"]) > 0 and "values",
+            int(v["condemned_tablets"]) > 0 and "tablets",
+            int(v["damaged_blob_files"]) > 0 and "files",
+            any(r["file"] == name and r["index"] != "whole"
+                for r in self.rows["blobs"]) and "index") if x]
+
+    def strangers(self):
+        """Files that no kind of damage is about."""
+        known = re.compile(r"(store|store\.copy|lock|shard-00/("
+                           r"wal-begin|wal-\d{6}\.log|blobs-\d{6}\.log|"
+                           r"t\d{8}\.[0-9a-f]{16}\.ckpt)|(.*/)?[\w.-]+\.tmp)$")
+        return [f for where, _, names in os.walk(self.dir) for f in (
+            os.path.relpath(os.path.join(where, n), self.dir) for n in names)
+            if not known.match(f)]
+
+
+def of_value(files, kind, rng):
+    """A part of a file of the blob log, or of a kept segment: mostly one on
+    which a live value depends."""
+    blob = kind.startswith("blob")
+    rows = [r for r in files.rows["blobs" if blob else "segment"]
+            if int(r.get("live" if blob else "live_values", 0)) > 0
+            and r.get("state", "kept") == "kept"
+            and (kind != "blob-index" or r["index"] == "whole")]
+    if not rows:
+        return None
+    row = rng.choice(rows)
+    path = files.path(row)
+    end = int(row["bytes"]) if blob else os.path.getsize(path) - BLOCK
+    if kind.endswith("-header"):
+        return path, 0, 48 if blob else HEAD, 0
+    if kind == "blob-index":
+        return path, end, os.path.getsize(path) - end, 0
+    live = [r for r in files.rows["value"] if r["file"] == row["file"]]
+    if not live or (kind != "blob-head" and rng.random() < 0.3):
+        return path, BLOCK, end - BLOCK, 0  # anywhere
+    value = rng.choice(live)
+    at = int(value["offset"])
+    if kind == "blob-head":
+        return path, at, 64, 0
+    return path, at + (64 if blob else 0), int(value["bytes"]), 0
 
 
 def needed(files):
@@ -84,6 +147,7 @@ def choose(files, kind, rng):
     be damaged; None: there is no such thing."""
     def some(rows):
         return rng.choice(rows) if rows else None
+
     def whole(path):
         return path, 0, os.path.getsize(path), 0
     if kind in ("store", "store.copy"):
@@ -94,8 +158,11 @@ def choose(files, kind, rng):
     if kind == "record":  # but for its padding, which nothing ever reads
         row = some(needed(files))
         offset = row and int(row["offset"])
-        return row and (files.path(row), offset, 80 + int(row.get("payload", 0)),
-                int(row["position"]) - offset)
+        return row and (files.path(row), offset,
+                        80 + int(row.get("payload", 0)),
+                        int(row["position"]) - offset)
+    if kind in PARTIAL:
+        return of_value(files, kind, rng)
     if kind == "header":
         row = some([r for r in files.rows["segment"] if r["state"] == "live"])
         return row and (files.path(row), 0, HEAD, 0)
@@ -150,8 +217,9 @@ def truncate(path, offset, length, rng):
     return at
 
 
-KINDS = ("record", "checkpoint", "checkpoint-before", "store", "store.copy",
-         "wal-begin", "header")
+KINDS = ("kept", "blob", "record", "checkpoint", "checkpoint-before", "store",
+         "store.copy", "wal-begin", "header", "blob-head", "kept-header",
+         "blob-index", "blob-header")
 WAYS = {flip: 14, zero: 3, swap: 2, truncate: 1}
 
 
@@ -160,9 +228,11 @@ class Table:
 
     def __init__(self):
         self.rows = collections.defaultdict(list)
+        self.by = collections.Counter()
 
-    def add(self, kind, found, seconds):
+    def add(self, kind, found, by, seconds):
         self.rows[kind].append((found, seconds))
+        self.by[by] += 1
 
     def show(self):
         for kind, rows in sorted(self.rows.items()):
@@ -172,10 +242,23 @@ class Table:
                   + ", ".join(f"{k} {v}" for k, v in by.most_common())
                   + f"; whole again after {times[len(times) // 2]:.1f} s, at "
                   f"most {times[-1]:.1f} s", flush=True)
+        print("  all: " + ", ".join(f"{k} {v}" for k, v in
+                                    self.by.most_common()), flush=True)
 
 
-def says(line, kind, path, place):
+def finder(found, line):
+    """At the start, by the scrub, by a read or by a collection (that of the
+    blob log is called blobs): who FOUND it."""
+    m = re.search(r" by=(\w+)", line)
+    if found == "value-damaged" and m:
+        return m[1].replace("blobs", "collection")
+    return "scrub" if found == "scrub-damaged" else "start"
+
+
+def says(line, damage):
     """What in LINE says that this damage was found; None: nothing."""
+    kind, path, place = damage.kind, damage.path, damage.place
+    kind = "index" if damage.hurt == ["index"] else kind
     m = re.search(FOUND[kind].replace("{file}", os.path.basename(path)), line)
     if m is None or kind != "record":
         return m and m[0].split(" ")[0][6:]
@@ -189,27 +272,48 @@ def says(line, kind, path, place):
 
 
 def await_found(s, victim, at, damage):
-    """What found it; or a newer file took its place, unread."""
+    """(what found it, who); or a newer file took its place, or a newer value
+    that of the damaged ones, unread."""
+    looks = [time.monotonic() + 1]
+
+    def gone():
+        if not os.path.exists(damage.path):
+            return True
+        if damage.kind not in PARTIAL or time.monotonic() < looks[0]:
+            return False
+        looks[0] = time.monotonic() + 1
+        return not Files(s, victim).hurt(damage.path)
+
     def found():
+        over = gone()  # first, so that what was said before is seen
         for line in s.log(victim, at).splitlines():
-            what = says(line, damage.kind, damage.path, damage.place)
+            what = says(line, damage)
             if what:
-                return what
-        return None if os.path.exists(damage.path) else "nothing: replaced"
+                return what, finder(what, line)
+        return ("nothing: replaced", "nobody: replaced") if over else None
     try:
-        return wait_for(found, 15 * SLOW, "damage is found")
+        return wait_for(found, 20 * SLOW, "damage is found")
     except Failure:
         return None
 
 
-Damage = collections.namedtuple("Damage", "kind path place text")  # [from, to)
+def await_mended(s, victim, damage):
+    """No value is damaged on the disk any more, and no part of the file."""
+    if damage.kind in PARTIAL:
+        wait_for(lambda: not Files(s, victim).hurt(damage.path)
+                 or set(Files(s, victim).hurt(damage.path)) == {"index"},
+                 30 * SLOW, f"{damage.text}: it is mended", pause=0.2)
+
+
+Damage = collections.namedtuple("Damage", "kind path place text hurt")
 
 
 def damage(s, victim, kind, way, rng):
     """Damages something of a stopped process; None: there was nothing."""
     files = Files(s, victim)
-    expect(files.verdict["starts"] == "yes",
-           f"{victim} was damaged before: {files.verdict}")
+    expect(files.verdict["starts"] == "yes" and not files.strangers(),
+           f"{victim} was damaged before: {files.verdict} "
+           f"{files.strangers()}")
     chosen = choose(files, kind, rng)
     if chosen is None:
         return None
@@ -220,7 +324,27 @@ def damage(s, victim, kind, way, rng):
     if at is None:
         return None
     size = 1 if way is flip else BLOCK
-    return Damage(kind, path, (base + at, base + at + size), text)
+    hurt = ["?"]
+    if kind in PARTIAL:
+        after = Files(s, victim)
+        hurt = after.hurt(path)
+        expect(after.code == 65 or not set(hurt) - {"index"},
+               f"{text}: {hurt}, exit {after.code}")
+        expect("values" not in hurt or any(
+            r["status"] != "OK" and r["partition"]
+            for r in after.rows["value"]),
+            f"{text}: --inspect does not say whose")
+    return Damage(kind, path, (base + at, base + at + size), text, hurt)
+
+
+@contextlib.contextmanager
+def at_rest(writers, rest):
+    """Nobody reads or writes, if REST."""
+    for w in writers if rest else ():
+        w.ask("hold")
+    yield
+    for w in writers if rest else ():
+        w.ask("go")
 
 
 def one(s, kind, rng, table):
@@ -233,10 +357,15 @@ def one(s, kind, rng, table):
     s.start(victim)
     if d is None:
         return False
-    found = await_found(s, victim, log, d)
-    expect(found, f"{d.text}: not found\n{s.log(victim, log)[:2500]}")
+    found, by = "nothing: dead byte", "nobody: dead byte"
+    if d.hurt:
+        said = await_found(s, victim, log, d)
+        expect(said, f"{d.text}, {d.hurt}: not found\n"
+               f"{s.log(victim, log)[:2500]}")
+        found, by = said
+    await_mended(s, victim, d)
     s.wait_whole(60)
-    table.add(f"{kind} {way.__name__}", found, time.monotonic() - began)
+    table.add(f"{kind} {way.__name__}", found, by, time.monotonic() - began)
     s.check()
     return True
 
@@ -247,20 +376,44 @@ def two_checkpoints(s):
         os.path.join(s.data(n), "shard-00"))) >= 8 for n in s.storages())
 
 
+def figures(s, name):
+    """Its metrics without labels."""
+    text = get(s.status_port(name), "/metrics")[1]
+    text = text.decode() if isinstance(text, bytes) else text
+    return {k: int(v) for k, v in re.findall(
+        r"^penn_storage_(\w+) (\d+)$", text, re.M)}
+
+
+def passes(s, name):
+    return figures(s, name)["scrub_passes_total"]
+
+
+def keeps(s, name):
+    """It has values in kept segments, and in the blob log."""
+    m = figures(s, name)
+    return m["log_kept_live_bytes"] > 0 and m["blob_live_bytes"] > 0
+
+
 def flips():
     rng, table = random.Random(SEED), Table()
     print(f"  seed {SEED}", flush=True)
-    with Store(tablets=4, options=OPTIONS) as s, Writer(s, threads=2) as w:
+    with Store(tablets=4, options=OPTIONS) as s, \
+            Writer(s, threads=2, value_size=4000) as w, \
+            Writer(s, threads=1, value_size=40000) as large:
         wait_for(lambda: two_checkpoints(s), 60 * SLOW, "two checkpoints")
+        wait_for(lambda: all(keeps(s, n) for n in s.storages()), 60 * SLOW,
+                 "values in segments that are kept, and blobs")
         done = 0
         for i in range(10 * FLIPS):
-            done += one(s, KINDS[i % len(KINDS)], rng, table)
+            kind = KINDS[i % len(KINDS)]
+            with at_rest((w, large), kind in PARTIAL and rng.random() < 0.6):
+                done += one(s, kind, rng, table)
             if done == FLIPS:
                 break
             w.progress(2)
         expect(done >= FLIPS // 2, f"only {done} damages")
-        stats = w.finish()
-        expect(stats["violations"] == 0, f"{stats}")
+        for stats in (w.finish(), large.finish()):
+            expect(stats["violations"] == 0, f"{stats}")
         s.check()
         table.show()
 
@@ -274,11 +427,11 @@ def found_running(s, kind, rng):
         d = damage(s, victim, kind, rng.choice((flip, zero)), rng)
         if d is None:
             continue
-        found = await_found(s, victim, log, d)
-        if found != "nothing: replaced":  # by a checkpoint still under way
-            break
-    expect(d and found == "scrub-damaged",
-           f"{d and d.text}: found by {found}\n{s.log(victim, log)[:2500]}")
+        said = await_found(s, victim, log, d)
+        if said and said[0] != "nothing: replaced":
+            break  # else by a checkpoint that was still under way
+    expect(d and said and said[0] in RUNNING,
+           f"{d and d.text}: found by {said}\n{s.log(victim, log)[:2500]}")
     wait_for(lambda: whole_on_disk(s, victim), 20 * SLOW, "it is mended")
     s.wait_whole()
     s.check()
@@ -289,57 +442,8 @@ def whole_on_disk(s, victim):
     """Nothing that a start needs is damaged."""
     rows = Files(s, victim).rows
     bad = [r for r in rows["checkpoint"] if r.get("whole") != "yes"]
-    return not bad and not rows["damage"]
-
-
-def a_value(files, rng):
-    """The record of a large value, of one of the newest that only a place
-    names: the checkpoints have its entry, no start replays it."""
-    need = {r["position"] for r in needed(files)}
-    rows = [r for r in files.rows["record"] if r["kind"] == "entry"
-            and int(r["payload"]) > 3000 and r["position"] not in need]
-    return rng.choice(rows[-40:]) if rows else None
-
-
-def found_value(s, victim, log):
-    """A damaged value is found, and its replica filled anew; or a newer one
-    took its place, unread: by whom."""
-    wait_for(lambda: int(Files(s, victim).verdict["damaged_values"]) == 0,
-             60 * SLOW, "a damaged value is mended", pause=0.5)
-    text = s.log(victim, log)
-    if "event=condemned" not in text:
-        return "nobody: replaced"
-    return "the scrub" if "kind=value" in text else "a reader"
-
-
-def values():
-    """Values that stay on disk: what nobody replays is found by who reads it
-    or by the scrub, and the replica is filled by the others."""
-    rng, by = random.Random(SEED), collections.Counter()
-    with Store(tablets=4, options=OPTIONS) as s, \
-            Writer(s, threads=2, value_size=4000) as w:
-        wait_for(lambda: two_checkpoints(s), 60 * SLOW, "two checkpoints")
-        for _ in range(max(4, FLIPS // 10)):
-            victim = rng.choice(s.storages())
-            s.stop(victim)
-            files, log = Files(s, victim), s.log_size(victim)
-            row = a_value(files, rng)
-            if row is not None:
-                flip(files.path(row), int(row["offset"]) + 500, 2000, rng)
-            live = int(Files(s, victim).verdict["damaged_values"]) > 0
-            s.start(victim)
-            by[found_value(s, victim, log) if live else "nobody: dead"] += 1
-            s.wait_whole(60)
-            s.check()
-        w.finish()
-        print("  values: found by " + ", ".join(
-            f"{k} {v}" for k, v in by.items()), flush=True)
-
-
-def passes(s, name):
-    text = get(s.status_port(name), "/metrics")[1]
-    text = text.decode() if isinstance(text, bytes) else text
-    return int(re.search(r"penn_storage_scrub_passes_total (\d+)", text)[1])
+    return not bad and not rows["damage"] \
+        and all(r["status"] == "OK" for r in rows["value"])
 
 
 def running():
@@ -362,4 +466,4 @@ def running():
 
 
 if __name__ == "__main__":
-    sys.exit(run(flips, running, values))
+    sys.exit(run(flips, running))

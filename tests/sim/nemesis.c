@@ -2,8 +2,10 @@
  * Random faults. Each has a beginning, an end, and a duration between them;
  * several may be on at once. What would lose data by right is not done: a
  * disk is wiped or damaged only while every tablet is whole, and no other
- * until it is whole again; nor is one, once another has rotted, for that may
- * lie unseen until it is read.
+ * until it is whole again. What rotted may lie unseen until it is read: a disk
+ * counts as rotten until the scrub has looked through all of it and found
+ * nothing more, and so many are never rotten that no replica of a tablet would
+ * be left that is not. Once the scrub finds nothing, all values must be right.
  */
 #include "tests/sim/scenario.h"
 #include "tests/sim/workload.h"
@@ -19,12 +21,20 @@ struct fault {
     int64_t until;
 };
 
+/* A disk that rotted, and how far its scrub is. */
+struct rotten {
+    struct member *m; /* NULL: none */
+    /* Since then it has found nothing, as passes go. */
+    uint64_t passes, damage, repaired;
+    bool marked;
+};
+
 struct nemesis {
     struct cluster *c;
     struct sim_rng rng;
     struct fault faults[FAULTS_MAX];
-    bool damaged;          /* a replica's data is gone until all is whole */
-    struct member *rotten; /* NULL: nobody's disk has rotted yet */
+    bool damaged; /* a replica's data is gone until all is whole */
+    struct rotten rotten[LIMIT_REPLICAS];
 };
 
 struct fault_kind {
@@ -332,8 +342,71 @@ static void end_full(struct nemesis *n, struct fault *f)
 /* Whether all that A has may be lost. */
 static bool may_lose(const struct nemesis *n, const struct member *a)
 {
-    return !n->damaged && (n->rotten == NULL || n->rotten == a) &&
+    unsigned others = 0;
+    for (size_t i = 0; i < LIMIT_REPLICAS; i++) {
+        const struct member *m = n->rotten[i].m;
+        others += m != NULL && m != a;
+    }
+    return !n->damaged && others + 1 < n->c->o.replicas &&
            sim_cluster_whole(n->c, NULL);
+}
+
+static struct rotten *rotten_of(struct nemesis *n, const struct member *m)
+{
+    for (size_t i = 0; i < LIMIT_REPLICAS; i++) {
+        if (n->rotten[i].m == m) {
+            return &n->rotten[i];
+        }
+    }
+    return NULL;
+}
+
+static void note_rot(struct nemesis *n, struct member *m)
+{
+    struct rotten *r = rotten_of(n, m);
+    r = r != NULL ? r : rotten_of(n, NULL);
+    *r = (struct rotten){.m = m};
+}
+
+/* R is sound again when a whole pass, begun after the last finding, has ended
+ * without one. */
+static void look_after(struct nemesis *n, struct rotten *r)
+{
+    struct storage_stats st;
+    struct storage_figures f;
+    struct storage_node *node =
+        sim_host_running(r->m->host) ? member_object(r->m) : NULL;
+    if (node == NULL) {
+        r->marked = false;
+        return;
+    }
+    storage_node_stats(node, &st);
+    storage_node_figures(node, &f);
+    if (!r->marked || f.repairs > 0 || st.damaged > 0 ||
+        st.scrub_passes < r->passes || st.scrub_damage != r->damage ||
+        f.values_repaired != r->repaired) {
+        *r = (struct rotten){r->m, st.scrub_passes, st.scrub_damage,
+                             f.values_repaired, true};
+    } else if (st.scrub_passes >= r->passes + 2) {
+        uint64_t bad = storage_node_bad_values(node);
+        world_trace(n->c->w, "%s is sound again", r->m->name);
+        if (bad > 0) {
+            sim_cluster_fail(n->c,
+                             "R19: the scrub of %s found nothing, but "
+                             "%llu values are damaged",
+                             r->m->name, (unsigned long long)bad);
+        }
+        r->m = NULL;
+    }
+}
+
+static void look_after_all(struct nemesis *n)
+{
+    for (size_t i = 0; i < LIMIT_REPLICAS; i++) {
+        if (n->rotten[i].m != NULL) {
+            look_after(n, &n->rotten[i]);
+        }
+    }
 }
 
 static bool begin_wipe(struct nemesis *n, struct fault *f)
@@ -344,6 +417,10 @@ static bool begin_wipe(struct nemesis *n, struct fault *f)
     }
     member_kill(f->a, some_ms(n, 1, 1500));
     member_wipe(f->a);
+    struct rotten *r = rotten_of(n, f->a);
+    if (r != NULL) {
+        r->m = NULL; /* another disk */
+    }
     n->damaged = true;
     return true;
 }
@@ -384,7 +461,7 @@ static bool begin_rot(struct nemesis *n, struct fault *f)
         return false;
     }
     member_kill(f->a, some_ms(n, 1, 1500));
-    n->rotten = f->a;
+    note_rot(n, f->a);
     uint64_t used = sim_disk_used(f->a->host);
     for (uint64_t i = sim_rng_below(&n->rng, 4) + 1; i > 0 && used > 0; i--) {
         struct rot r = {n, f->a->host, sim_rng_below(&n->rng, used)};
@@ -500,6 +577,7 @@ void nemesis_run(struct cluster *c, int64_t end_us)
     while (world_now(c->w) < end_us && !sim_cluster_failed(c)) {
         world_run_for(c->w, TICK_US);
         n.damaged = n.damaged && !sim_cluster_whole(c, NULL);
+        look_after_all(&n);
         for (size_t i = 0; i < most; i++) {
             struct fault *f = &n.faults[i];
             if (f->kind != NULL && world_now(c->w) >= f->until) {
