@@ -303,6 +303,12 @@ enum status blob_file_for(struct blobs *b, uint64_t size,
     }
     if (f == NULL) {
         enum status s = make(b, &f);
+        if (s == ST_NO_MEMORY) { /* descriptors, say: nobody's data */
+            log_warn(b->env->log, "blobs", "no-file",
+                     "status=%s action=try_again", status_name(s));
+            b->next_sequence++; /* there may be an empty one of that name */
+            return ST_BUSY;
+        }
         if (s != ST_OK) {
             if (s != ST_NO_SPACE && s != ST_STOPPING) {
                 blobs_fail(b, s);
