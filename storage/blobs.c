@@ -52,6 +52,9 @@
 
 #define ASK_AGAIN_US 200000 /* how much is free, or after ... */
 #define ASK_AGAIN_BYTES MIB(16)
+#define FULL_SHARE 8 /* of the reserve: free besides it, it is full no more */
+/* What the disk says is free was not: a quota, say. Not tried again before. */
+#define REFUSED_US (5 * 1000 * 1000)
 
 /* ---- bytes ---- */
 
@@ -245,6 +248,9 @@ enum status blobs_room_beside(struct blobs *b, uint64_t bytes, uint64_t reserve)
         return ST_STOPPING;
     }
     ask_free(b);
+    if (b->refused_us != 0 && env_now_us(b->env) - b->refused_us < REFUSED_US) {
+        return ST_NO_SPACE;
+    }
     if (b->free_bytes < b->spent + bytes + reserve) {
         b->asked = false; /* the next one asks again */
         return ST_NO_SPACE;
@@ -252,9 +258,20 @@ enum status blobs_room_beside(struct blobs *b, uint64_t bytes, uint64_t reserve)
     return ST_OK;
 }
 
+void blobs_refused(struct blobs *b)
+{
+    b->asked = false;
+    b->refused_us = env_now_us(b->env);
+    note_full(b, true);
+}
+
+/* Once full it is so for all, until there is some more room: a value that is
+ * refused for its size must not wait for smaller ones to fill the rest, and
+ * who is told to be full not be told otherwise at once. */
 enum status blobs_room(struct blobs *b, uint64_t bytes)
 {
-    enum status s = blobs_room_beside(b, bytes, b->o.reserve);
+    uint64_t more = b->full ? b->o.reserve / FULL_SHARE : 0;
+    enum status s = blobs_room_beside(b, bytes, b->o.reserve + more);
     if (s != ST_STOPPING) {
         note_full(b, s == ST_NO_SPACE);
     }

@@ -108,6 +108,7 @@ struct blobs {
     uint64_t free_bytes; /* on the disk when it was last asked */
     uint64_t spent;      /* reserved since */
     int64_t asked_us;
+    int64_t refused_us; /* when a write last did not fit; 0: never */
     bool asked, full;
 
     struct blob_file *victim; /* being collected */
@@ -154,6 +155,8 @@ void blob_op_free(struct blob_op *op);
 void blobs_fail(struct blobs *b, enum status why);
 /* The digest of what HASH has seen. */
 struct id128 blob_digest_end(const XXH3_state_t *hash);
+/* A write was not done for want of space, whatever the disk says. */
+void blobs_refused(struct blobs *b);
 /* As blobs_room(), with RESERVE bytes left over. */
 enum status blobs_room_beside(struct blobs *b, uint64_t bytes,
                               uint64_t reserve) MUST_CHECK;

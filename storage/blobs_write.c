@@ -193,7 +193,7 @@ static void write_refused(struct blob_op *op)
 {
     struct blob_in *in = op->in;
     struct blobs *b = op->b;
-    b->asked = false;
+    blobs_refused(b);
     if (in == NULL) {
         return;
     }

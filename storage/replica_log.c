@@ -221,14 +221,17 @@ void log_forget_names(struct replica_core *r, uint64_t up_to)
 }
 
 /* Payloads go from the oldest on while the tail takes more than its share;
- * never what is not applied, nor what a learner's snapshot needs (R17). */
+ * never what is not applied, nor what a learner's snapshot needs (R17). On a
+ * full disk nothing is kept of blobs for nobody in particular: those that were
+ * deleted would stay for it. */
 void log_trim_payloads(struct replica_core *r)
 {
     struct tail *t = &r->tail;
     uint64_t applied = state_applied(r->state).seq;
     uint64_t most = r->host->tail_bytes_max;
+    uint64_t blobs_most = r->host->full ? 0 : TAIL_BLOBS_MAX;
     while (t->payload_from <= applied &&
-           (t->payload_bytes > most || t->blob_bytes > TAIL_BLOBS_MAX)) {
+           (t->payload_bytes > most || t->blob_bytes > blobs_most)) {
         if (r->pinned_seq != 0 && t->payload_from > r->pinned_seq) {
             if (t->payload_bytes <= CATCHUP_MAX &&
                 t->blob_bytes <= CATCHUP_BLOBS_MAX) {

@@ -278,6 +278,15 @@ static bool release_idle(struct shard *s, struct tablet *t, uint64_t before)
     return !wal_oldest_tablet(s->wal, &id, &position) || position > before;
 }
 
+void checkpoint_release_all(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->tablet_count && !s->fatal; i++) {
+        if (may_checkpoint(s->tablets[i])) {
+            release(s, s->tablets[i]);
+        }
+    }
+}
+
 static uint64_t data_bytes(const struct shard *s)
 {
     uint64_t data = 0;

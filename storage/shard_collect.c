@@ -322,7 +322,7 @@ static void on_timer(struct env_timer *timer)
     }
     if (!c->running) {
         collect_consider(c->shard);
-        checkpoint_consider(c->shard);
+        shard_relieve(c->shard);
         again_if_full(c);
         return;
     }

@@ -285,6 +285,8 @@ int64_t shard_pending_us(const struct shard *s);
 /* shard_room.c */
 /* The log or the blob log found the disk full, or has room again. */
 void shard_tell_full(struct shard *s);
+/* Gives back what can be on a full disk; from time to time. */
+void shard_relieve(struct shard *s);
 /* struct replica_host's; CTX is the shard. */
 enum status shard_room(void *ctx, size_t bytes, enum need need) MUST_CHECK;
 
@@ -413,6 +415,8 @@ void checkpoint_soon(struct shard *s);
 void checkpoint_watch_rest(struct shard *s);
 /* Records were synced. */
 void checkpoint_on_synced(struct shard *s);
+/* Lets go of what the present checkpoints make superfluous. */
+void checkpoint_release_all(struct shard *s);
 bool checkpoint_running(const struct shard *s);
 /* One of T is wanted and can be had. */
 bool checkpoint_is_due(const struct tablet *t);

@@ -21,6 +21,20 @@ void shard_tell_full(struct shard *s)
     }
 }
 
+/* Replicas to which nothing happens, as when others are full, still keep what
+ * they could send. */
+void shard_relieve(struct shard *s)
+{
+    for (uint32_t i = 0; i < s->tablet_count && s->host.full; i++) {
+        struct event e = {.kind = EVENT_TICK};
+        shard_step(s, s->tablets[i], &e);
+    }
+    if (s->host.full) {
+        checkpoint_release_all(s);
+    }
+    checkpoint_consider(s);
+}
+
 enum status shard_room(void *ctx, size_t bytes, enum need need)
 {
     struct shard *s = ctx;

@@ -28,11 +28,13 @@ def note(text):
 class Strace:
     """Injects into a running process until it ends or is let go."""
 
-    def __init__(self, store, name, inject, calls=SYNCS):
+    def __init__(self, store, name, inject, calls=SYNCS, files=()):
+        """Only calls on FILES, if there are any."""
         self.out = store.path("strace." + name)
+        only = [x for f in files for x in ("-P", f)]
         self.p = subprocess.Popen(
             ["strace", "-f", "-q", "-o", self.out, "-p", str(store.pid(name)),
-             "-e", f"trace={calls}", "-e", f"inject={calls}:{inject}"],
+             *only, "-e", f"trace={calls}", "-e", f"inject={calls}:{inject}"],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self):

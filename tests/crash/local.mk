@@ -35,5 +35,6 @@ crash_LDADD = libsim.a libstorage_bugs.a libcoordinator_bugs.a libkv.a \
     libcommon.a $(XXHASH_LIBS)
 
 EXTRA_DIST += tests/crash/test_crash.py tests/crash/test_disk_faults.py \
+    tests/crash/test_read_faults.py \
     tests/crash/test_kills.py tests/crash/test_power.py \
     tests/crash/traced.py

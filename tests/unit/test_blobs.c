@@ -890,10 +890,8 @@ START_TEST(disk_full)
     ck_assert_int_eq(blobs_room(b.b, KIB(20)), ST_OK);
     ck_assert_int_eq(try_begin(1, KIB(64)), ST_NO_SPACE);
     ck_assert(b.full && b.told == 1);
-    put(2, KIB(20)); /* a smaller one still finds room */
-    run(SIM_S);
-    ck_assert_int_eq(b.items[2].status, ST_OK);
-    ck_assert_int_eq(try_begin(1, KIB(64)), ST_NO_SPACE);
+    run(3 * SIM_S);
+    ck_assert_int_eq(try_begin(2, KIB(20)), ST_NO_SPACE); /* not either */
     ck_assert_int_eq(read_blob(0), ST_OK);
     sim_disk_limit(b.h, 0);
     run(3 * SIM_S);
@@ -922,8 +920,10 @@ START_TEST(disk_suddenly_full)
     ck_assert_uint_eq(b.failed, 0);
     ck_assert(b.items[1].done && b.items[1].status == ST_OK);
     ck_assert(b.items[3].done && b.items[3].status == ST_NO_SPACE);
-    sim_disk_limit(b.h, 0);
-    run(SIM_S);
+    sim_disk_limit(b.h, 0); /* whatever the disk says */
+    ck_assert_int_eq(try_begin(3, KIB(40)), ST_NO_SPACE);
+    run(7 * SIM_S);
+    ck_assert(!b.full);
     put_and_refer(3, KIB(40));
     refer(1);
     reopen(true);
