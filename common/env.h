@@ -35,6 +35,9 @@ struct env_io {
     /* The user's: messages are due meanwhile that somebody waits for, so it
      * must not hold up the loop, however quick the disk is. */
     bool beside;
+    /* The user's, of a write: small pieces of this will be written over, again
+     * and again. */
+    bool pieces;
 };
 
 /* Work beside the loop, embedded by its user and zeroed before first use. */

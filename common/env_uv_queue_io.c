@@ -48,8 +48,23 @@
 #define FETCHES_AT_ONCE 2 /* of libuv's four threads */
 #define NAMES_AT_ONCE 2   /* published or removed */
 #define DIRECT_ALIGN KIB(4)
+#define PIECE KIB(16)
 
 /* ---- in a thread, or on the loop ---- */
+
+/* The page cache keeps what is written at once in as large blocks as it can,
+ * and walks all of such a block at each small write into it. */
+static enum status write_pieces(const struct disk_op *op)
+{
+    enum status s = ST_OK;
+    for (size_t at = 0; at < op->data.len && s == ST_OK; at += PIECE) {
+        size_t left = op->data.len - at;
+        struct slice piece =
+            slice_make(op->data.data + at, left < PIECE ? left : PIECE);
+        s = env_uv_pwrite(op->f->fd, op->offset + at, piece);
+    }
+    return s;
+}
 
 /* The one thread that has an operation of the file's at hand changes the
  * descriptor: it is used here alone, and by who closes it afterwards. */
@@ -72,7 +87,7 @@ static enum status write_data(struct disk_op *op)
 
 static enum status run_write(struct disk_op *op)
 {
-    enum status s = write_data(op);
+    enum status s = op->io->pieces ? write_pieces(op) : write_data(op);
     if (s == ST_OK && op->sync) {
         uint64_t began = uv_hrtime();
         s = env_uv_fdatasync(op->f->fd);

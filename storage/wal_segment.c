@@ -366,6 +366,7 @@ static void maker_step(struct wal *w)
     if (left > 0) {
         size_t len = left < ZEROS ? (size_t)left : ZEROS;
         wal_io_begin(w, &m->io, on_zeros_written, w);
+        m->io.pieces = true; /* for groups */
         w->env->ops->file_write(m->file, m->done, slice_make(m->zeros, len),
                                 false, &m->io);
         return;

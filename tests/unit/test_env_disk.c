@@ -402,6 +402,28 @@ START_TEST(quick_disk)
 }
 END_TEST
 
+/* Whole, wherever the last piece ends. */
+START_TEST(write_in_pieces)
+{
+    static const size_t sizes[] = {1, KIB(16), KIB(16) + 1, KIB(100)};
+    static uint8_t bytes[KIB(100)], got[KIB(101)];
+    struct env_file *f = file("pieces", ENV_CREATE);
+    size_t n, size = sizes[_i];
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    struct env_io *io = op(0);
+    io->pieces = true;
+    env->ops->file_write(f, 3, slice_make(bytes, size), true, io);
+    run_until(1);
+    ck_assert_int_eq(done.status[0], ST_OK);
+    ck_assert_int_eq(env->ops->file_read(f, 3, got, sizeof(got), &n), ST_OK);
+    ck_assert_uint_eq(n, size);
+    ck_assert_mem_eq(got, bytes, size);
+    env->ops->file_close(f);
+}
+END_TEST
+
 /* Who has other things to wait for is not held up. */
 START_TEST(quick_beside)
 {
@@ -879,6 +901,7 @@ int main(void)
     tcase_add_test(t, quick_disk);
     tcase_add_test(t, quick_in_order);
     tcase_add_test(t, quick_no_more);
+    tcase_add_loop_test(t, write_in_pieces, 0, 4);
     tcase_add_test(t, quick_beside);
     tcase_add_test(t, quick_never_more);
     tcase_add_test(t, quick_and_broken);
