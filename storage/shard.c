@@ -22,7 +22,11 @@
 #include <string.h>
 
 #define LOG_LIMIT_DEFAULT MIB(64)
-#define TAIL_BYTES_DEFAULT KIB(256)
+/* Entries kept in memory behind the commit: of all tablets, and of each. They
+ * spare learners' catching up the log, and everything else the caches. */
+#define TAILS_BYTES MIB(1)
+#define TAIL_BYTES_LEAST KIB(8)
+#define TAIL_BYTES_MOST KIB(256)
 
 /* ---- tablets ---- */
 
@@ -65,6 +69,13 @@ void shard_hook_state(struct shard *s, struct tablet *t)
     state_on_place(replica_state(t->core), shard_on_place, t);
 }
 
+static uint64_t tail_bytes(uint32_t tablets)
+{
+    uint64_t share = TAILS_BYTES / tablets;
+    share = share < TAIL_BYTES_LEAST ? TAIL_BYTES_LEAST : share;
+    return share < TAIL_BYTES_MOST ? share : TAIL_BYTES_MOST;
+}
+
 struct tablet *shard_add_tablet(struct shard *s, uint32_t id,
                                 struct state *state)
 {
@@ -82,6 +93,7 @@ struct tablet *shard_add_tablet(struct shard *s, uint32_t id,
             (s->tablet_count - i) * sizeof(*s->tablets));
     s->tablets[i] = t;
     s->tablet_count++;
+    s->host.tail_bytes_max = tail_bytes(s->tablet_count);
     return t;
 }
 
@@ -554,7 +566,7 @@ enum status shard_open(const struct storage_node_options *o,
         .log = o->env->log,
         .min_insync = LIMIT_REPLICAS, /* until the map says */
         .stall_us = 1000000,
-        .tail_bytes_max = TAIL_BYTES_DEFAULT,
+        .tail_bytes_max = TAIL_BYTES_MOST,
         .bugs = o->bugs,
         .room = shard_room,
         .read = read_entry,

@@ -879,6 +879,22 @@ START_TEST(who_leads_and_follows_is_busy)
 }
 END_TEST
 
+/* Many tablets share what one may keep in memory. */
+START_TEST(many_tablets_keep_short_tails)
+{
+    (void)shard_add_tablet(b.s, 1, state_new());
+    ck_assert_uint_eq(b.s->host.tail_bytes_max, KIB(256));
+    for (uint32_t id = 2; id <= 64; id++) {
+        (void)shard_add_tablet(b.s, id, state_new());
+    }
+    ck_assert_uint_eq(b.s->host.tail_bytes_max, KIB(16));
+    for (uint32_t id = 65; id <= 300; id++) {
+        (void)shard_add_tablet(b.s, id, state_new());
+    }
+    ck_assert_uint_eq(b.s->host.tail_bytes_max, KIB(8));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shard");
@@ -906,6 +922,7 @@ int main(void)
     tcase_add_loop_test(c, a_waiting_learner_does_not_keep_the_log, 0, 2);
     tcase_add_test(c, a_wanted_checkpoint_is_not_forgotten);
     tcase_add_test(c, who_leads_and_follows_is_busy);
+    tcase_add_test(c, many_tablets_keep_short_tails);
     suite_add_tcase(suite, c);
     SRunner *r = srunner_create(suite);
     srunner_run_all(r, CK_ENV);
