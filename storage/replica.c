@@ -31,7 +31,7 @@ struct effect *fx_add(struct effects *fx, enum effect_kind kind)
         fx->items = xrealloc(fx->items, fx->cap * sizeof(*fx->items));
     }
     struct effect *x = &fx->items[fx->count++];
-    memset(x, 0, sizeof(*x));
+    memset(x, 0, offsetof(struct effect, record));
     x->kind = kind;
     return x;
 }
@@ -42,6 +42,7 @@ struct wire_msg *fx_send(struct effects *fx, struct replica to,
     struct effect *x = fx_add(fx, FX_SEND);
     x->to = to;
     x->msg.type = type;
+    x->msg.request = 0;
     return &x->msg;
 }
 

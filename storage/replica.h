@@ -126,18 +126,22 @@ enum effect_kind {
     FX_DISPUTED,  /* look through the state, then EVENT_WALKED */
 };
 
+/* One of some hundreds in a step: only what its kind has is written and read,
+ * KIND and what stands before the union apart. */
 struct effect {
     enum effect_kind kind;
-    uint64_t ordinal;
-    struct wal_record record;
-    struct replica to;
-    struct wire_msg msg;
-    void *cookie;
-    enum status status;
-    struct applied result;
-    struct msg_change change;
-    uint64_t epoch;
-    uint32_t differing;
+    enum status status; /* REPLY */
+    uint64_t ordinal;   /* APPEND */
+    struct replica to;  /* SEND, FETCH */
+    void *cookie;       /* REPLY */
+    uint64_t epoch;     /* FETCH, WANT_MAP */
+    uint32_t differing; /* COMPARED */
+    union {
+        struct wal_record record; /* APPEND */
+        struct wire_msg msg;      /* SEND */
+        struct applied result;    /* REPLY, if OK */
+        struct msg_change change; /* CHANGE */
+    };
 };
 
 /* Effects of one step; slices in them live until the next step. */

@@ -18,7 +18,8 @@
 /* What can wait does so until the next multiple of its interval: so the timers
  * of all tablets fire at the same few moments, and what they send goes out in
  * one write a peer. */
-#define TELL_COMMIT_US 5000 /* R6: committed seq sent alone after this */
+/* R6: the committed seq is sent alone when nothing followed for so long. */
+#define TELL_COMMIT_US 5000
 #define LOG_COMMIT_US 20000 /* ... and noted in the own log after this */
 #define COORDINATOR_FRESH_US 200000 /* R10 */
 #define REPEAT_CHANGE_US 200000     /* an unanswered request is sent again */
@@ -88,7 +89,8 @@ struct peer {
     uint64_t next;       /* seq to send next */
     uint64_t acked;      /* acknowledged in this epoch */
     uint64_t flying;     /* bytes sent behind that, about */
-    uint64_t told;       /* committed seq that was last sent to it (R6) */
+    uint64_t told;       /* committed seq that was last sent to it (R6) ... */
+    int64_t told_us;     /* ... and when */
     int64_t spoke_us;    /* when the dialogue last sent something */
     int64_t asked_us;    /* when it sent this step first */
     int64_t patience_us; /* after which it sends it again */

@@ -16,6 +16,7 @@
 #include "storage/replica_impl.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- owed answers ---- */
 
@@ -82,7 +83,9 @@ void lead_on_applied(struct replica_core *r, uint64_t seq,
         struct effect *x = fx_add(fx, FX_REPLY);
         x->cookie = p.cookie;
         x->status = ST_OK;
-        x->result = *result;
+        x->result.r = result->r;
+        memcpy(x->result.values, result->values,
+               result->r.values_count * sizeof(result->values[0]));
     }
 }
 
@@ -265,7 +268,7 @@ static void commit_to(struct replica_core *r, uint64_t seq, int64_t now_us,
     r->committed = seq;
     replica_apply_committed(r, now_us, fx);
     if (r->tell_us == 0) {
-        r->tell_us = next_multiple(now_us, TELL_COMMIT_US);
+        r->tell_us = next_multiple(now_us + TELL_COMMIT_US - 1, TELL_COMMIT_US);
     }
 }
 
@@ -310,25 +313,37 @@ void lead_advance(struct replica_core *r, int64_t now_us, struct effects *fx)
 
 /* ---- time ---- */
 
+/* R6: who streams is told what is committed, unless a PREPARE followed; while
+ * there is one every few milliseconds they all carry it. Who does not stream
+ * now hears of it when he does again. */
+static void tell_committed(struct replica_core *r, int64_t now_us,
+                           struct effects *fx)
+{
+    r->tell_us = 0;
+    for (uint32_t i = 0; i < r->peer_count; i++) {
+        struct peer *p = &r->peers[i];
+        if (p->phase != PEER_STREAMING || p->told >= r->committed) {
+            continue;
+        }
+        if (now_us - p->told_us < TELL_COMMIT_US) {
+            r->tell_us = next_multiple(now_us, TELL_COMMIT_US);
+            continue;
+        }
+        p->told = r->committed;
+        p->told_us = now_us;
+        fx_send(fx, p->id, MSG_COMMITTED)->u.committed =
+            (struct msg_committed){r->tablet, r->config.epoch, r->committed};
+    }
+}
+
 void lead_on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
 {
     if (r->phase == PHASE_GATHERING) {
         lead_advance(r, now_us, fx);
     }
     peers_on_tick(r, now_us, fx);
-    if (r->tell_us == 0 || now_us < r->tell_us) {
-        return;
-    }
-    r->tell_us = 0;
-    /* Who does not stream now hears of it when he does again. */
-    for (uint32_t i = 0; i < r->peer_count; i++) {
-        struct peer *p = &r->peers[i];
-        if (p->phase == PEER_STREAMING && p->told < r->committed) {
-            p->told = r->committed;
-            fx_send(fx, p->id, MSG_COMMITTED)->u.committed =
-                (struct msg_committed){r->tablet, r->config.epoch,
-                                       r->committed};
-        }
+    if (r->tell_us != 0 && now_us >= r->tell_us) {
+        tell_committed(r, now_us, fx);
     }
 }
 

@@ -352,6 +352,7 @@ static void pump(struct replica_core *r, struct peer *p, int64_t now_us,
             return;
         }
         send_entry(r, p, e, &payload, fx);
+        p->told_us = now_us;
         p->flying += entry_bytes(e);
         p->next++;
     }

@@ -569,6 +569,41 @@ START_TEST(r6_every_peer_is_told_what_is_committed)
 }
 END_TEST
 
+static void commit_one(uint64_t seq)
+{
+    rig_command(&g, &cookies[seq - 1]);
+    rig_sync(&g);
+    rig_acked(&g, 2, 1, NAME(1, seq));
+    rig_acked(&g, 3, 1, NAME(1, seq));
+    ck_assert_uint_eq(rig_report(&g).committed.seq, seq);
+}
+
+/* Time passes; how many are told alone of what is committed, once. */
+static uint32_t told_alone(int64_t us)
+{
+    uint32_t count = 0;
+    for (int64_t end = g.now_us + us; g.now_us < end;) {
+        int64_t next = replica_next_us(g.core);
+        g.now_us = next < end ? next : end;
+        rig_tick(&g);
+        count += rig_sent(&g, MSG_COMMITTED);
+    }
+    return count;
+}
+
+/* Not while PREPAREs follow, which all carry it; then soon. */
+START_TEST(r6_committed_is_told_alone_once_nothing_follows)
+{
+    open_primary(1, none);
+    for (uint64_t seq = 1; seq <= 4; seq++) {
+        commit_one(seq);
+        ck_assert_uint_eq(told_alone(3000), 0);
+    }
+    ck_assert_uint_eq(told_alone(8000), 2);
+    ck_assert_uint_eq(told_alone(100000), 0);
+}
+END_TEST
+
 START_TEST(r6_acks_of_an_earlier_epoch_do_not_count)
 {
     open_primary(1, none);
@@ -872,6 +907,7 @@ static Suite *make_suite(void)
     tcase_add_test(c, r7_a_commit_needs_all_of_i_and_the_own_disk);
     tcase_add_test(c, what_others_have_yet_to_acknowledge);
     tcase_add_test(c, r6_every_peer_is_told_what_is_committed);
+    tcase_add_test(c, r6_committed_is_told_alone_once_nothing_follows);
     tcase_add_test(c, r6_acks_of_an_earlier_epoch_do_not_count);
     tcase_add_test(c, r5_acks_of_another_process_do_not_count);
     tcase_add_test(c, r5_another_process_does_not_bring_its_log_up);
