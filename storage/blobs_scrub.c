@@ -228,6 +228,12 @@ static enum status judge_blob(struct blobs_scrub *v, struct blob_file *f,
     if (x == NULL) {
         return ST_OK;
     }
+    if (x->damaged) { /* known; but who looks after it may have given up */
+        if (v->b->o.on_damaged != NULL) {
+            v->b->o.on_damaged(v->b->o.ctx, &item->ref);
+        }
+        return ST_OK;
+    }
     struct slice bytes = slice_make(v->bytes.data, v->bytes.len);
     bool right =
         read == ST_OK &&

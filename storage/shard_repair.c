@@ -591,14 +591,27 @@ static void match_entry(void *ctx, const struct blob_ref *ref)
     x->found = x->found || id128_equal(ref->id, x->ref->id);
 }
 
-/* No cell has it, but an entry that may still be applied, or sent: it is
- * looked for again. Checkpoints let go of entries. */
-static bool is_in_entries(struct repairs *p, const struct blob_ref *ref)
+static bool is_dead(const struct tablet *t, const struct blob_ref *ref)
+{
+    const struct tablet_blobs *b = &t->blobs;
+    for (uint32_t i = 0; i < b->dead_count; i++) {
+        uint32_t at = (b->dead_head + i) & (b->dead_cap - 1);
+        if (id128_equal(b->dead[at].ref.id, ref->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* No cell has it, but an entry that may still be applied, or sent, or an old
+ * checkpoint: it is looked for again. A new checkpoint lets go of it. */
+static bool is_held(struct repairs *p, const struct blob_ref *ref)
 {
     struct match x = {.ref = ref};
     for (uint32_t i = 0; i < p->s->tablet_count && !x.found; i++) {
         struct tablet *t = p->s->tablets[i];
         replica_each_blob(t->core, match_entry, &x);
+        x.found = x.found || is_dead(t, ref);
         t->checkpoint_wanted = t->checkpoint_wanted || x.found;
     }
     return x.found;
@@ -623,7 +636,7 @@ static void end_search(struct repairs *p)
         struct sought *x = &p->sought[i];
         bool again = i >= p->searching;
         if (!again && x->to == 0 && ++x->times < SOUGHT_TIMES &&
-            !is_repaired(p, x) && is_in_entries(p, &x->ref)) {
+            !is_repaired(p, x) && is_held(p, &x->ref)) {
             again = true;
             p->search_us = env_now_us(p->s->env) + SOUGHT_AGAIN_US;
         }

@@ -97,7 +97,8 @@ static void rot_file(void *ctx, const char *name, uint64_t size)
     struct member *m = ctx;
     struct sim_rng *r = world_rng(m->c->w);
     struct buf b = {0};
-    bool log = strstr(name, "/wal-0") != NULL;
+    bool log =
+        strstr(name, "/wal-0") != NULL || strstr(name, "/blobs-") != NULL;
     if ((!log && strstr(name, ".ckpt") == NULL) ||
         !sim_disk_read(m->host, name, &b)) {
         return;

@@ -13,7 +13,8 @@ bool rot_value(struct member *m);
 /* Flips a bit of a state's running digest, of any tablet that has cells. */
 bool rot_digest(struct member *m);
 /* Flips a bit of each checkpoint, and of some that are not zero in each
- * segment of the log, but for where the process is about to write. */
+ * segment of the log, but for where the process is about to write, and in each
+ * file of the blob log. */
 void rot_files(struct member *m);
 
 /* What M found since its start: replicas that it condemned, places that its

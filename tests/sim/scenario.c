@@ -487,7 +487,9 @@ static bool not_scrubbed(void *ctx)
     struct finding *f = ctx;
     struct storage_stats st;
     rot_found(f->m, &st);
-    return !sim_cluster_failed(f->s->c) && st.scrub_passes < f->passes;
+    return !sim_cluster_failed(f->s->c) &&
+           (st.scrub_passes < f->passes ||
+            storage_node_bad_values(member_object(f->m)) > 0);
 }
 
 static bool word_await_condemned(struct script *s)

@@ -208,6 +208,11 @@ const struct scenario scenarios[] = {
      "let Q primary; rot_files Q; await_scrubbed Q 60000; await_whole 40000;"
      "busy; await_writes 2000; power_off all; start all; await_whole 60000;"
      "await_writes 2000"},
+    {"files-of-two-rot", "14: of two replicas, mended from the third", 0, 0, 0,
+     "wait 3000; quiet; wait 500; let S secondary; let T secondary-2;"
+     "rot_files S; rot_files T; await_scrubbed S 60000; await_scrubbed T 60000;"
+     "await_whole 40000; busy; wait 500; let P primary; power_off P;"
+     "await_moved P 6000; await_writes 3000; start P; await_whole 60000"},
     {"dark-while-syncing", "19: power goes while all wait for slow disks", 0, 0,
      0,
      "slow_disk storage-1 150; slow_disk storage-2 150; slow_disk storage-3 "
