@@ -89,17 +89,17 @@ class Beside:
         self.lock = threading.Lock()
         self.groups = set()
         self.still = False
-
-    @staticmethod
-    def become():
-        os.nice(19)
+        self.prefix = ["nice", "-n", "19"]
+        idle = ["chrt", "--idle", "0"]
         try:
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            if subprocess.run([*idle, "true"], capture_output=True,
+                              check=False).returncode == 0:
+                self.prefix += idle
         except OSError:
             pass  # then only nice
 
     def tell(self, number):
-        for group in self.groups:
+        for group in list(self.groups):
             try:
                 os.killpg(group, number)
             except ProcessLookupError:
@@ -116,8 +116,13 @@ class Beside:
             self.groups.discard(p.pid)
 
     def end(self):
-        with self.lock:
-            self.tell(signal.SIGKILL)
+        """Without the lock: in a handler of signals, too."""
+        self.tell(signal.SIGKILL)
+
+    def end_all(self, number, _):
+        """We are told to end, and end what would else stand still for ever."""
+        self.end()
+        os._exit(128 + number)
 
     def stand_still(self, still):
         with self.lock:
@@ -165,11 +170,11 @@ def command(argv, env, seconds, idle=False):
     """(output, exit status); its processes end with it."""
     with tempfile.TemporaryDirectory(prefix="penn-run-") as folder:
         full = dict(os.environ, TMPDIR=folder, **env)
-        p = subprocess.Popen(argv, env=full, stdout=subprocess.PIPE,
+        p = subprocess.Popen([*beside.prefix, *argv] if idle else argv,
+                             env=full, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True,
                              errors="replace", stdin=subprocess.DEVNULL,
-                             start_new_session=idle,
-                             preexec_fn=Beside.become if idle else None)
+                             start_new_session=idle)
         if idle:
             beside.began(p)
         try:
@@ -372,6 +377,7 @@ def main():
         for name, least, builds, _ in PARTS:
             say(f"{name} (from --{('quick', 'default', 'full')[least]})")
         return 0
+    signal.signal(signal.SIGTERM, beside.end_all)
     tally, began = Tally(), time.monotonic()
     try:
         run_parts([(name, builds, run) for name, least, builds, run in PARTS
