@@ -81,9 +81,21 @@ def tells(s, name, at):
             and "running-as-root" not in x]
 
 
+def start_anew(s, name):
+    """Its segments may do for long, used again and again: of another size they
+    are of no use, and it must make one at once."""
+    had = s.options.get(name, {}).get("segment_size", "9M")
+    s.options[name] = {"segment_size": "10M" if had == "9M" else "9M"}
+    s.configure()
+    s.die(name)
+    s.spawn(name)
+
+
 def ends(s, w, name, fault, text):
     at = s.log_size(name)
     s.fault(name, fault)
+    if NEW in fault or "rename" in fault:  # when a segment is made
+        start_anew(s, name)
     try:
         code = s.ended(name, 30)
     except Failure as e:

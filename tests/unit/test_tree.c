@@ -13,7 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SANITIZE_ADDRESS__ /* the same ways through the code, fewer times */
+#define KEYS 1200
+#define STEPS 6400
+#else
 #define KEYS 3000
+#define STEPS 16000
+#endif
 #define CLONES 4
 
 static uint64_t rng_state;
@@ -329,8 +335,8 @@ START_TEST(random_operations)
     begin(_i);
     memset(&m, 0, sizeof(m));
     memset(&c, 0, sizeof(c));
-    for (int step = 0; step < 16000; step++) {
-        bool growing = step / 4000 % 2 == 0;
+    for (int step = 0; step < STEPS; step++) {
+        bool growing = step / (STEPS / 4) % 2 == 0;
         uint32_t i = rng(all.count);
         if (rng(10) < (growing ? 8u : 3u)) {
             put(t, &m, i, rng(1000000) + 1);
