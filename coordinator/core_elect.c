@@ -41,10 +41,10 @@ static const struct slot *find_slot(const struct node *n,
     return &n->slots[t->config.tablet - 1];
 }
 
-enum member_state member_state(struct core *c, const struct tablet *t,
+enum member_state member_state(const struct core *c, const struct tablet *t,
                                struct replica r)
 {
-    const struct node *n = core_node(c, r.node);
+    const struct node *n = core_node_const(c, r.node);
     if (n == NULL || !id128_equal(n->store, r.store) || n->live == LIVE_DOWN) {
         return MEMBER_GONE;
     }

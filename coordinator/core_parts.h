@@ -90,7 +90,7 @@ enum member_state {
     MEMBER_FRESH,      /* fit; restarted since its epoch was made */
     MEMBER_RUNNING,    /* fit */
 };
-enum member_state member_state(struct core *c, const struct tablet *t,
+enum member_state member_state(const struct core *c, const struct tablet *t,
                                struct replica r);
 /* R said last that it has ROLE in the present epoch. */
 bool core_reports_role(struct core *c, const struct tablet *t, struct replica r,

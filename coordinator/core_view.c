@@ -94,6 +94,46 @@ static const char *name_of(const struct core *c, struct replica r)
     return n == NULL ? "?" : n->name;
 }
 
+static const char *reason_of(const struct core *c, const struct tablet *t,
+                             struct replica r)
+{
+    const struct node *n = core_node_const(c, r.node);
+    switch (member_state(c, t, r)) {
+    case MEMBER_GONE:
+        return n != NULL && n->live == LIVE_UP ? "has another, empty store"
+                                               : "is down";
+    case MEMBER_UNHEARD:
+    case MEMBER_RECOVERING:
+        return "is starting";
+    case MEMBER_DAMAGED:
+        return "is up, but its copy is damaged";
+    case MEMBER_SHORT:
+        return "is up, but has less than it acknowledged";
+    case MEMBER_BEHIND:
+    case MEMBER_FRESH:
+    case MEMBER_RUNNING:
+        break;
+    }
+    return "is up";
+}
+
+/* Why none of those who could be primary is: I, then E (R8 b). */
+static void put_reasons(const struct core *c, const struct tablet *t,
+                        struct buf *out)
+{
+    const struct replica_set *sets[] = {&t->config.in_sync,
+                                        &t->config.eligible};
+    const char *between = " (";
+    for (size_t k = 0; k < 2; k++) {
+        for (uint32_t i = 0; i < sets[k]->count; i++) {
+            buf_printf(out, "%s%s %s", between, name_of(c, sets[k]->at[i]),
+                       reason_of(c, t, sets[k]->at[i]));
+            between = "; ";
+        }
+    }
+    buf_put_text(out, ")");
+}
+
 /* One line for T if it is not whole. */
 static void describe_tablet(const struct core *c, const struct tablet *t,
                             struct buf *out)
@@ -104,7 +144,9 @@ static void describe_tablet(const struct core *c, const struct tablet *t,
         buf_printf(out, "tablet %" PRIu32 ": no primary; unavailable until ",
                    k->tablet);
         put_names(c, &k->in_sync, " or ", out);
-        buf_put_text(out, " returns undamaged\n");
+        buf_put_text(out, " returns undamaged");
+        put_reasons(c, t, out);
+        buf_put_text(out, "\n");
     } else if (t->wanted_out.node != 0 && c->now_us < t->wanted_until_us) {
         buf_printf(out,
                    "tablet %" PRIu32 ": %s and %s do not reach each other; "

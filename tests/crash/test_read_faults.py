@@ -22,14 +22,12 @@ ENDS = [
     (f"fdatasync {BLOB} EIO", FAILED),
 ]
 GOES_ON = [
-    (f"pwrite {BLOB} ENOSPC 0 5", ""),  # costs these blobs alone
     (f"pwrite {BLOB} half 0 20", ""),
     (f"pwrite {BLOB} EINTR 0 20", ""),
-]
+]  # ENOSPC is in tests/cluster/test_strace.py
 # Of a file that is not there yet: {} is its name.
 NEW_FILE = [
     ("open {} EMFILE 0 3", "module=blobs event=no-file status=NO_MEMORY", None),
-    ("open {} ENOSPC 0 3", "", None),
     ("open {} EIO", FAILED, EX_IOERR),
 ]
 # What is said, by whoever reads: a client's request, the scrub. (Each read is
@@ -77,7 +75,7 @@ def blob_log():
                 at = s.log_size("storage-2")
                 s.fault("storage-2",
                         fault.format(next_blob_file(s, "storage-2")))
-                s.start("storage-2")
+                s.spawn("storage-2")
                 if code is not None:
                     expect(s.children["storage-2"].wait(30 * SLOW) == code,
                            f"{fault}: it ends")
@@ -139,5 +137,34 @@ def starts():
     note(f"{len(STARTS)} reads that fail at the start")
 
 
+# No descriptors at a start: it says so and does not start.
+NO_DESCRIPTORS = [f"open {x} EMFILE 0 0" for x in (LOG, CHECKPOINT, BLOB)]
+
+
+def descriptors():
+    """EMFILE ends no process that runs, and condemns nobody."""
+    with Traced(options=SMALL) as s:
+        s.start_all()
+        with Writer(s, value_size=IN_BLOBS) as w:
+            w.progress(50)
+            s.fault("storage-1", "open / EMFILE 0 0")
+            w.elapse(4)
+            expect(s.children["storage-1"].poll() is None,
+                   f"it ended: {s.last_line('storage-1')}")
+            s.fault("storage-1")
+            w.progress()
+            for fault in NO_DESCRIPTORS:
+                s.die("storage-1")
+                s.fault("storage-1", fault)
+                code, lines = s.refused("storage-1")
+                expect(code != 0 and "memory" in lines[-1],
+                       f"{fault}: exit {code}: {lines[-3:]}")
+                s.fault("storage-1")
+                s.start("storage-1")
+                s.wait_whole(60)
+            expect("event=condemned" not in s.log("storage-1"), "condemned")
+            audit(s, w)
+
+
 if __name__ == "__main__":
-    run(blob_log, reads, starts, subset=(blob_log,))
+    run(blob_log, reads, starts, descriptors, subset=(blob_log,))

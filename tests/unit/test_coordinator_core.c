@@ -391,6 +391,32 @@ START_TEST(last_member_dies_and_nothing_changes)
 }
 END_TEST
 
+/* R8 (b) has nobody: the member's copy is damaged, and who was eligible has
+ * lost its disk. It is said why nothing can be done. */
+START_TEST(why_there_is_no_primary)
+{
+    one_tablet();
+    rig_die(&r, 2);
+    rig_follow(&r);
+    rig_die(&r, 1);
+    ASSERT_IN_SYNC(1, "1");
+    ASSERT_ELIGIBLE(1, "2");
+    rig_wipe(&r, 1);
+    rig_start(&r, 1);
+    rig_report(&r, 0, 1)->flags |= REPORT_DAMAGED;
+    rig_run(&r, 10 * RIG_S);
+    ck_assert(r.core->tablets[0].headless);
+    struct buf text = {0};
+    core_degraded(r.core, &text);
+    ck_assert_ptr_nonnull(
+        strstr(buf_cstr(&text),
+               "tablet 1: no primary; unavailable until storage-1 returns "
+               "undamaged (storage-1 is up, but its copy is damaged; storage-2 "
+               "has another, empty store)\n"));
+    buf_free(&text);
+}
+END_TEST
+
 /* All went silent together: I is as large as ever, and of no use. */
 START_TEST(a_tablet_without_primary_is_degraded)
 {
@@ -776,6 +802,7 @@ static void add_first(Suite *s)
     tcase_add_test(t, r8a_below_min_those_who_leave_are_eligible);
     tcase_add_test(t, last_member_dies_and_nothing_changes);
     tcase_add_test(t, a_tablet_without_primary_is_degraded);
+    tcase_add_test(t, why_there_is_no_primary);
     suite_add_tcase(s, t);
     t = make_case("leases");
     tcase_add_test(t, r9_leases_below_min_insync_only);
