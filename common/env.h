@@ -120,10 +120,10 @@ struct env_ops {
      * connection. */
     void (*send)(struct env_conn *c, struct slice frames);
     /* As send(), for much: takes the memory of FRAMES, which is empty then.
-     * NULL: env_send_take(). */
+     * NULL: env_send.h. */
     void (*send_take)(struct env_conn *c, struct buf *frames);
     /* As send() of one frame, START and then REST, which is not copied: done()
-     * comes once, perhaps from within. NULL: env_send_lent(). */
+     * comes once, perhaps from within. NULL: env_send.h. */
     void (*send_lent)(struct env_conn *c, struct slice start,
                       const struct env_lent *rest);
     void (*close)(struct env_conn *c);               /* no on_close follows */
@@ -231,31 +231,6 @@ static inline int64_t env_wall_ms(struct env *e)
 static inline void env_random(struct env *e, void *out, size_t len)
 {
     e->ops->random(e, out, len);
-}
-static inline void env_send_take(struct env *e, struct env_conn *c,
-                                 struct buf *frames)
-{
-    if (e->ops->send_take != NULL) {
-        e->ops->send_take(c, frames);
-    } else {
-        e->ops->send(c, buf_slice(frames));
-        buf_free(frames);
-    }
-}
-static inline void env_send_lent(struct env *e, struct env_conn *c,
-                                 struct slice start,
-                                 const struct env_lent *rest)
-{
-    struct buf all = {0};
-    if (e->ops->send_lent != NULL) {
-        e->ops->send_lent(c, start, rest);
-        return;
-    }
-    buf_put_slice(&all, start);
-    buf_put_slice(&all, rest->bytes);
-    e->ops->send(c, buf_slice(&all));
-    buf_free(&all);
-    rest->done(rest->ctx);
 }
 static inline void env_timer_start(struct env *e, struct env_timer *t,
                                    int64_t delay_us)

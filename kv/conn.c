@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/env_send.h"
+
 static void on_timer(struct env_timer *t);
 
 /* ---- making and freeing ---- */

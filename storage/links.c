@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/env_send.h"
+
 #define REOPEN_US 50000 /* R11: longer than this counts as down */
 #define RETRY_US 20000  /* while that runs */
 #define RETRY_LATE_US 100000

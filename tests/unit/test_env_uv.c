@@ -2,6 +2,7 @@
  * The real env's network and timers: two envs on one loop that talk over
  * loopback, and strangers with bare sockets.
  */
+#include "common/env_send.h"
 #include "common/env_uv_io.h"
 
 #include <arpa/inet.h>
