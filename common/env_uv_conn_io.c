@@ -23,7 +23,9 @@
 
 #define WRITE_PORTION KIB(256)
 #define WRITE_AHEAD MIB(1) /* in libuv's hands, of one connection */
-#define WRITE_TURN MIB(1)  /* of one connection, then others have their turn */
+/* Of one connection, then others have their turn. */
+#define WRITE_TURN KIB(512)
+#define READ_TURN MIB(1)
 /* An empty buffer larger than this gives its memory back. */
 #define KEEP_BUFFER KIB(64)
 /* Less is copied: a piece costs a record and memory of its own. */
@@ -529,10 +531,24 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
     *out = uv_buf_init((char *)c->u->net.read_buf, ENV_UV_READ_BUFFER);
 }
 
+/* libuv reads as long as there is something: of one that always has more it
+ * would be a turn of 8 MiB. */
+static void pause_if_much(struct env_conn *c, size_t n)
+{
+    struct net *net = &c->u->net;
+    c->read = c->read_turn == net->turn ? c->read + n : n;
+    c->read_turn = net->turn;
+    if (c->read >= READ_TURN && alive(c)) {
+        (void)uv_read_stop((uv_stream_t *)&c->tcp);
+        c->paused = net->paused = true;
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
     struct env_conn *c = stream->data;
     if (n > 0) {
+        pause_if_much(c, (size_t)n);
         take_bytes(c, slice_make(b->base, (size_t)n));
     } else if (n < 0 && c->state == CONN_OPEN) {
         env_uv_conn_fail(c, ST_CLOSED);
@@ -543,6 +559,23 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
                c->incoming
                    ? "the peer closed before it had shown the key"
                    : "the peer closed before it answered; same key there?");
+    }
+}
+
+void env_uv_conns_go_on(struct net *n)
+{
+    struct env_conn *c;
+    if (!n->paused) {
+        return;
+    }
+    n->paused = false;
+    TAILQ_FOREACH(c, &n->conns, all)
+    {
+        if (c->paused && alive(c)) {
+            int r = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+            assert(r == 0); /* it was reading */
+        }
+        c->paused = false;
     }
 }
 

@@ -41,7 +41,8 @@ struct env_conn {
     uv_tcp_t tcp;
     bool tcp_live; /* initialised, uv_close() not yet called */
     bool incoming;
-    bool dirty; /* in u->dirty */
+    bool dirty;  /* in u->dirty */
+    bool paused; /* has read its part of this turn */
     enum conn_state state;
     enum lane lane;
     enum status why; /* of CONN_FAILED */
@@ -56,6 +57,8 @@ struct env_conn {
     size_t out_at;
     size_t pieces_len; /* bytes in PIECES */
     size_t in_flight;  /* bytes that libuv has */
+    size_t read;       /* in turn READ_TURN */
+    uint64_t read_turn;
     struct env_timer deadline;
     struct env_peer peer;
     char address[LIMIT_ADDRESS + 1]; /* for logs; incoming: without port */
@@ -96,6 +99,8 @@ struct net {
     struct conn_list conns, strangers, failing; /* oldest first */
     struct dirty_list dirty;
     unsigned conn_count, stranger_count;
+    uint64_t turn;     /* their number */
+    bool paused;       /* some of CONNS are */
     uint8_t *read_buf; /* one for all: used within one callback */
     struct buf sealed; /* likewise; empty between, but keeps its memory */
     struct log_rate rate;
@@ -138,6 +143,8 @@ void env_uv_conn_send(struct env_conn *c, struct slice frames);
 void env_uv_conn_send_take(struct env_conn *c, struct buf *frames);
 void env_uv_conn_send_lent(struct env_conn *c, struct slice start,
                            const struct env_lent *rest);
+/* Those that were paused read on. */
+void env_uv_conns_go_on(struct net *n);
 /* Gives back what will not be sent any more. */
 void env_uv_conn_drop_out(struct env_conn *c);
 size_t env_uv_conn_queued(const struct env_conn *c);

@@ -344,7 +344,9 @@ void env_uv_net_turn(struct env_uv *u)
     if (u->closing) {
         return;
     }
+    n->turn++;
     tell_failures(n);
+    env_uv_conns_go_on(n);
     struct env_conn *c;
     struct dirty_list now = STAILQ_HEAD_INITIALIZER(now);
     STAILQ_CONCAT(&now, &n->dirty); /* what has more is dirty again */
