@@ -90,6 +90,10 @@ struct env_lent {
 /* It will be read from front to end, and nobody writes to it meanwhile, so the
  * disk may be asked for what follows. */
 #define ENV_AHEAD 16u
+/* With ENV_CREATE: it will be published under another name, and is worth
+ * nothing before: that it has this one need not be durable. Else ENV_CREATE
+ * blocks until the folder is on disk. */
+#define ENV_TEMPORARY 64u
 /* Writes of whole blocks of 4 KiB, in the file and in memory, go past the page
  * cache where the file system lets them. */
 #define ENV_DIRECT 32u

@@ -64,7 +64,7 @@ enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
     if (fd < 0) {
         return env_uv_disk_counted(u, status_from_errno(errno));
     }
-    if ((flags & ENV_CREATE) != 0) {
+    if ((flags & ENV_CREATE) != 0 && (flags & ENV_TEMPORARY) == 0) {
         enum status s = env_uv_disk_counted(u, env_uv_sync_folder(dir, name));
         if (s != ST_OK) {
             (void)close(fd);

@@ -395,8 +395,8 @@ static void on_free(struct env_io *io, enum status s)
         return;
     }
     if (s == ST_OK || s == ST_NOT_FOUND) {
-        s = env->ops->file_open(env, w->temporary, ENV_CREATE | ENV_EXCL,
-                                &w->file);
+        s = env->ops->file_open(
+            env, w->temporary, ENV_CREATE | ENV_EXCL | ENV_TEMPORARY, &w->file);
     }
     if (s != ST_OK) {
         fail(w, s);

@@ -393,7 +393,8 @@ static void maker_start(struct wal *w)
         s = ST_NO_SPACE; /* leaves something for checkpoints */
     }
     if (s == ST_OK) {
-        s = w->env->ops->file_open(w->env, temporary, ENV_CREATE, &m->file);
+        s = w->env->ops->file_open(w->env, temporary,
+                                   ENV_CREATE | ENV_TEMPORARY, &m->file);
     }
     if (s != ST_OK) {
         maker_failed(w, s);
