@@ -18,6 +18,7 @@
 struct env;
 struct env_conn;
 struct env_file;
+struct env_work; /* env_work.h */
 
 /* A one-shot timer, embedded by its user and zeroed before first use. */
 struct env_timer {
@@ -38,14 +39,6 @@ struct env_io {
     /* The user's, of a write: small pieces of this will be written over, again
      * and again. */
     bool pieces;
-};
-
-/* Work beside the loop, embedded by its user and zeroed before first use. */
-struct env_work {
-    void (*fn)(struct env_work *w);
-    void *data;            /* the user's */
-    struct env_work *next; /* the env's, and ... */
-    unsigned state;
 };
 
 /* Who is at the other end, as its HELLO said. */
@@ -90,9 +83,8 @@ struct env_lent {
 /* It will be read from front to end, and nobody writes to it meanwhile, so the
  * disk may be asked for what follows. */
 #define ENV_AHEAD 16u
-/* With ENV_CREATE: it will be published under another name, and is worth
- * nothing before: that it has this one need not be durable. Else ENV_CREATE
- * blocks until the folder is on disk. */
+/* With ENV_CREATE, which else syncs the folder: it is worth nothing before it
+ * is published under another name. */
 #define ENV_TEMPORARY 64u
 /* Writes of whole blocks of 4 KiB, in the file and in memory, go past the page
  * cache where the file system lets them. */
@@ -186,9 +178,8 @@ struct env_ops {
     /* Bytes that the file system still has for us. */
     enum status (*disk_free)(struct env *e, uint64_t *out);
 
-    /* For start-up: calls W's fn once, perhaps on another thread: what it
-     * touches is nobody else's, and it calls nothing of the env, until
-     * work_wait() has returned, which must be called. */
+    /* For start-up: calls W's fn once, perhaps on another thread; what it
+     * touches is its own until work_wait(), which must be called. */
     void (*work)(struct env *e, struct env_work *w);
     void (*work_wait)(struct env *e, struct env_work *w);
 };
@@ -209,18 +200,6 @@ static inline bool env_disk_alive(struct env *e)
         e->ops->file_close(f);
     }
     return s != ST_STOPPING;
-}
-
-/* For envs with one thread. */
-static inline void env_work_now(struct env *e, struct env_work *w)
-{
-    (void)e;
-    w->fn(w);
-}
-static inline void env_work_done(struct env *e, struct env_work *w)
-{
-    (void)e;
-    (void)w;
 }
 
 /* Readable calls. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/env_uv_impl.h"
+#include "common/env_work.h"
 
 #define HELPERS_MOST 3
 

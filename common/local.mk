@@ -7,7 +7,7 @@ libcommon_a_SOURCES = \
     common/config_cluster.c common/config_io.c \
     common/config_value.c common/config_value.h \
     common/daemon.c common/daemon.h common/daemon_io.c \
-    common/env.h common/env_send.h \
+    common/env.h common/env_send.h common/env_work.h \
     common/limits.h \
     common/log.c common/log.h common/log_io.c \
     common/messages.def \

@@ -5,6 +5,7 @@
 #ifndef STORAGE_CHECKPOINT_PRIVATE_H
 #define STORAGE_CHECKPOINT_PRIVATE_H
 
+#include "common/env_work.h"
 #include "storage/checkpoint.h"
 
 #define CHECKPOINT_MAGIC "PENNCKPT"

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/env_work.h"
+
 struct readonly_env {
     struct env env; /* first: struct env * is struct readonly_env * */
     int dir_fd;

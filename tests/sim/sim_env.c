@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/env_work.h"
+
 #define DRIFT_MAX 10000
 
 /* ---- clock and random ---- */

@@ -4,6 +4,7 @@
  * sanitizer).
  */
 #include "common/env_uv_io.h"
+#include "common/env_work.h"
 #include "storage/checkpoint.h"
 
 #include <check.h>
