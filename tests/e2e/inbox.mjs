@@ -50,9 +50,8 @@ await test(`${ROUNDS} mails by swaks, each in the open inbox at once`, async () 
   }
   all.sort((a, b) => a - b);
   console.log(`rows after ${all.map((ms) => Math.round(ms)).join(", ")} ms`);
-  // Promised is a second, on a machine that does nothing else; here as many
-  // programs run beside the browser as there are. A page that polls takes longer.
-  check(all[all.length >> 1] < 1500 && all.at(-1) < 5000, `the slowest after ${Math.round(all.at(-1))} ms`);
+  // Promised is a second; programs beside the browser may hold up one of them.
+  check(all[all.length >> 1] < 1000 && all.at(-1) < 3000, `the slowest after ${Math.round(all.at(-1))} ms`);
 });
 
 await browser.close();

@@ -15,7 +15,7 @@ from penn import Cluster, expect, run, wait_for  # noqa: E402
 
 DRIPS = int(os.environ.get("PENN_DRIPS", "5000"))
 PROBES = 1000
-FLOOR_MS = 120.0  # below that, two busy cores decide and not we
+FLOOR_MS = 40.0  # below that, two busy cores decide and not we
 REQUEST = b"GET /api/me HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 

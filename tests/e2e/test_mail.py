@@ -130,17 +130,21 @@ def program(*argv, stdin=None, check=True):
 # ---- programs that others wrote ----
 
 def swaks_to_inbox():
-    c, alice, subject = shared.get(), shared.web("alice"), mark("hello")
-    text = program("swaks", "--server", f"127.0.0.1:{c.smtp}", "--to", ALICE,
-                   "--from", "bob@example.org", "--header",
-                   f"Subject: {subject}", "--body", "hi")
-    began = time.monotonic()
-    expect(re.search(r"^<-  250 2\.0\.0 ", text, re.M), text)
-    m = arrived(alice, subject)
-    took = time.monotonic() - began
-    expect(took < 3, f"in the inbox after {took:.2f} s")
-    expect(m["snippet"].strip() == "hi" and not m["read"], m)
-    print(f"  swaks: in the inbox {1000 * took:.0f} ms after it ended")
+    """Three mails: the middle one is as quick as promised."""
+    c, alice, took = shared.get(), shared.web("alice"), []
+    for _ in range(3):
+        subject = mark("hello")
+        text = program("swaks", "--server", f"127.0.0.1:{c.smtp}", "--to",
+                       ALICE, "--from", "bob@example.org", "--header",
+                       f"Subject: {subject}", "--body", "hi")
+        began = time.monotonic()
+        expect(re.search(r"^<-  250 2\.0\.0 ", text, re.M), text)
+        m = arrived(alice, subject)
+        took.append(time.monotonic() - began)
+        expect(m["snippet"].strip() == "hi" and not m["read"], m)
+    expect(sorted(took)[1] < 1, f"in the inbox after {took} s")
+    print(f"  swaks: in the inbox {1000 * sorted(took)[1]:.0f} ms after it "
+          "ended")
 
 
 def swaks_attachment():
