@@ -67,6 +67,8 @@ class Files:
             word, *pairs = line.split(" ")
             self.rows[word].append(dict(p.split("=", 1) for p in pairs
                                         if "=" in p))
+        expect(self.rows["verdict"],
+               f"--inspect: exit {r.returncode}: {r.stderr[-1500:]}")
         self.verdict = self.rows["verdict"][0]
         self.code = r.returncode
 
