@@ -42,7 +42,7 @@ FOUND = {
     "kept-header": r"event=values-lost",
     "blob": r"event=(scrub-damaged .*{file}|value-damaged .* kind=blob by="
             r"(\w+)|blob-file-damaged .*{file}|"
-            r"blob-missing)",
+            r"blob-missing|blob-damaged .*{file})",
     "index": r"event=(walked|scrub-damaged) .*{file}",
 }
 FOUND["blob-head"] = FOUND["blob-header"] = FOUND["blob-index"] = FOUND["blob"]
@@ -254,6 +254,8 @@ def finder(found, line):
     m = re.search(r" by=(\w+)", line)
     if found == "value-damaged" and m:
         return m[1].replace("blobs", "collection")
+    if found == "blob-damaged":
+        return "collection"
     return "scrub" if found == "scrub-damaged" else "start"
 
 
