@@ -223,7 +223,6 @@ static enum status read_file(struct recovery *v, const char *name,
     }
     v->f->header_bad = s != ST_OK;
     v->f->indexed = read_index(v);
-    s = ST_OK;
     if (!v->f->indexed) {
         walk(v);
         s = write_index(v);
