@@ -585,12 +585,12 @@ struct goal {
 static bool no_write_yet(void *ctx)
 {
     struct goal *g = ctx;
-    return workload_acked(g->s->c->workload) == g->acked;
+    return workload_stored(g->s->c->workload) == g->acked;
 }
 
 static bool word_await_writes(struct script *s)
 {
-    struct goal g = {s, NULL, workload_acked(s->c->workload)};
+    struct goal g = {s, NULL, workload_stored(s->c->workload)};
     return world_run_while(s->c->w, no_write_yet, &g,
                            number(s, 0, 3000) * SIM_MS) ||
            sim_cluster_failed(s->c) || failed(s, "no write within");
@@ -626,10 +626,10 @@ static bool word_expect_forwarded(struct script *s)
 
 static bool word_expect_no_writes(struct script *s)
 {
-    struct goal g = {s, NULL, workload_acked(s->c->workload)};
+    struct goal g = {s, NULL, workload_stored(s->c->workload)};
     /* What was answered already may still be on its way. */
     world_run_for(s->c->w, 1500 * SIM_MS);
-    g.acked = workload_acked(s->c->workload);
+    g.acked = workload_stored(s->c->workload);
     world_run_for(s->c->w, number(s, 0, 3000) * SIM_MS);
     return no_write_yet(&g) || failed(s, "a write within");
 }
@@ -640,7 +640,7 @@ static bool word_await_no_writes(struct script *s)
 {
     int64_t end = world_now(s->c->w) + number(s, 0, 60000) * SIM_MS;
     while (world_now(s->c->w) < end && !sim_cluster_failed(s->c)) {
-        struct goal g = {s, NULL, workload_acked(s->c->workload)};
+        struct goal g = {s, NULL, workload_stored(s->c->workload)};
         world_run_for(s->c->w, PAUSE_US);
         if (no_write_yet(&g)) {
             return true;

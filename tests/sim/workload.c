@@ -67,8 +67,8 @@ struct workload {
     bool paused;
     unsigned audit_left;
     int64_t last_ack_us, gap_us;
-    uint64_t acked; /* writes that were answered well */
-    uint64_t reads; /* the same */
+    uint64_t stored; /* writes but deletes that were answered well */
+    uint64_t reads;  /* the same */
     struct workload_stats stats;
 };
 
@@ -150,7 +150,7 @@ static void worker_end(struct worker *k, enum history_outcome outcome,
     if (outcome == HISTORY_OK) {
         w->last[k->key] = value;
         if (k->kind != HISTORY_GET) {
-            w->acked++;
+            w->stored += k->kind != HISTORY_DELETE;
             note_gap(w);
         } else {
             w->reads++;
@@ -652,9 +652,9 @@ bool workload_idle(const struct workload *w)
     return true;
 }
 
-uint64_t workload_acked(const struct workload *w)
+uint64_t workload_stored(const struct workload *w)
 {
-    return w->acked;
+    return w->stored;
 }
 
 uint64_t workload_reads(const struct workload *w)

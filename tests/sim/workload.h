@@ -48,8 +48,8 @@ struct workload_stats {
     uint64_t asked, ok, refused, unknown, settled, undecided;
 };
 void workload_get_stats(const struct workload *w, struct workload_stats *out);
-/* Writes answered well so far. */
-uint64_t workload_acked(const struct workload *w);
+/* Writes answered well so far, without deletes: a full disk takes those. */
+uint64_t workload_stored(const struct workload *w);
 uint64_t workload_reads(const struct workload *w); /* the same of reads */
 /* Longest time between two writes that were answered well (P3, P4), since
  * the last call. */
