@@ -40,7 +40,8 @@ THREADED = ("unit_env_uv", "unit_env_disk", "unit_load", "unit_kv_io",
             "unit_smtp_server")
 
 # Scripts that look at gaps and rates.
-ALONE = ("test_failover.py", "test_bench.py", "test_ledger.py", "test_drip.py")
+ALONE = ("test_failover.py", "test_bench.py", "test_ledger.py", "test_drip.py",
+         "test_browser.py")
 # What takes long begins first, the longest of all foremost.
 LONG = ("unit_tree", "unit_wal", "unit_http_server", "unit_delivery",
         "unit_http_api", "unit_message", "unit_collect", "unit_wal_kept",

@@ -97,7 +97,7 @@ def strangers():
             flood(s)
         for n in s.names():
             grown = s.rss_kib(n) - before[n]
-            expect(grown < 12000 * SLOW, f"{n} has grown by {grown} KiB")
+            expect(grown < 6000 * SLOW, f"{n} has grown by {grown} KiB")
         for n in s.storages():
             wait_for(lambda n=n: failures(s, n) >= 6 * (len(GARBAGE) - 1),
                      5, f"{n} counts them")

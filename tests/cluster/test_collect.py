@@ -132,7 +132,7 @@ def bounded():
             for n, over in watch.most.items():
                 expect(over < CONSTANT, f"{n}: the disk has "
                        f"{over / MIB:.0f} MiB beyond 3 times the live ones")
-            expect(longest < 10000 * SLOW, f"a writer waited {longest} ms")
+            expect(longest < 3000 * SLOW, f"a writer waited {longest} ms")
             w.finish()
         values(s, "read")
         s.wait_whole()

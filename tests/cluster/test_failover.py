@@ -60,7 +60,7 @@ def kill_primary():
              f"{stats['acknowledged']} writes, {stats['unknown']} unknown, "
              f"{stats['refused']} refused")
         expect(statistics.median(gaps) < 300 * SLOW, describe(gaps))
-        expect(max(gaps) < 1000 * SLOW, describe(gaps))
+        expect(max(gaps) < 600 * SLOW, describe(gaps))
 
 
 def kill_secondary():
@@ -259,7 +259,7 @@ def rolling_restart():
         note(f"SIGTERM of each: {describe(gaps)}")
         expect(stats["refused"] == 0, "a client saw an error")
         expect(statistics.median(gaps) < 300 * SLOW, describe(gaps))
-        expect(max(gaps) < 1000 * SLOW, describe(gaps))
+        expect(max(gaps) < 600 * SLOW, describe(gaps))
 
 
 if __name__ == "__main__":

@@ -251,7 +251,7 @@ def check_finds_damage():
         began = time.monotonic()
         expect_code(s, UNREACHABLE, "check", "--digests-only", "--wait", "2")
         took = time.monotonic() - began
-        expect(took < 20 * SLOW, f"check --wait 2 took {took:.1f} s")
+        expect(took < 6 * SLOW, f"check --wait 2 took {took:.1f} s")
 
 
 def commands(s, name):
@@ -269,7 +269,7 @@ def bench_through_a_kill():
             stdout=subprocess.PIPE, text=True)
         busiest = s.busiest()
         before = commands(s, busiest)
-        wait_for(lambda: commands(s, busiest) > before + 20, 5,
+        wait_for(lambda: commands(s, busiest) > before + 500, 5,
                  "the load is under way")
         s.kill(busiest)
         out, _ = bench.communicate(timeout=60 * SLOW * PATIENCE)
@@ -278,7 +278,7 @@ def bench_through_a_kill():
         expect(r["refused"] == 0 and r["unknown"] == 0, f"{r}")
         print(f"  kill under load: {r['operations_per_s']:.0f}/s, longest "
               f"{r['latency_ms']['max']:.0f} ms")
-        expect(r["latency_ms"]["max"] < 4000 * SLOW, f"{r['latency_ms']}")
+        expect(r["latency_ms"]["max"] < 2000 * SLOW, f"{r['latency_ms']}")
         s.check()
         for op in ("get", "cput"):
             r = as_json(s, "bench", "kv", "--op", op, "--seconds", "1",

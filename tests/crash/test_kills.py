@@ -167,7 +167,7 @@ def hung(fault, down, seconds=4):
             w.progress(20)
             gap = w.mark()["longest_ms"]
             audit(s, w)
-            expect(gap < 6000 * SLOW, f"{fault}: longest gap {gap:.0f} ms")
+            expect(gap < 3000 * SLOW, f"{fault}: longest gap {gap:.0f} ms")
             note(f"{fault} for {seconds} s: longest gap {gap:.0f} ms")
 
 

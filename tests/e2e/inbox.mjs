@@ -40,7 +40,7 @@ await test("log in", async () => {
   await page.locator(".live", { hasText: "New mail appears by itself" }).waitFor();
 });
 
-await test(`${ROUNDS} mails by swaks, each in the open inbox at once`, async () => {
+await test(`${ROUNDS} mails by swaks, each in the open inbox within a second`, async () => {
   const all = [];
   for (let i = 1; i <= ROUNDS; i++) {
     const subject = `Hello number ${i}.`;
@@ -50,8 +50,7 @@ await test(`${ROUNDS} mails by swaks, each in the open inbox at once`, async () 
   }
   all.sort((a, b) => a - b);
   console.log(`rows after ${all.map((ms) => Math.round(ms)).join(", ")} ms`);
-  // Promised is a second; programs beside the browser may hold up one of them.
-  check(all[all.length >> 1] < 1000 && all.at(-1) < 3000, `the slowest after ${Math.round(all.at(-1))} ms`);
+  check(all.at(-1) < 1000, `the slowest after ${Math.round(all.at(-1))} ms`);
 });
 
 await browser.close();

@@ -130,7 +130,7 @@ def program(*argv, stdin=None, check=True):
 # ---- programs that others wrote ----
 
 def swaks_to_inbox():
-    """Three mails: the middle one is as quick as promised."""
+    """Three mails, each as quick as promised."""
     c, alice, took = shared.get(), shared.web("alice"), []
     for _ in range(3):
         subject = mark("hello")
@@ -142,7 +142,7 @@ def swaks_to_inbox():
         m = arrived(alice, subject)
         took.append(time.monotonic() - began)
         expect(m["snippet"].strip() == "hi" and not m["read"], m)
-    expect(sorted(took)[1] < 1, f"in the inbox after {took} s")
+    expect(max(took) < 1, f"in the inbox after {took} s")
     print(f"  swaks: in the inbox {1000 * sorted(took)[1]:.0f} ms after it "
           "ended")
 

@@ -265,7 +265,7 @@ START_TEST(one_full)
     int64_t began_ms = store_now_ms();
     ck_assert_int_eq(delivery_run(&op, buf_slice(&m.raw), m.to, 1),
                      ST_NO_SPACE);
-    ck_assert_int_lt(store_now_ms() - began_ms, 10000);
+    ck_assert_int_lt(store_now_ms() - began_ms, 5000);
     local_kv_fail(f.kv, 0, 0, LOCAL_NONE);
     ck_assert_uint_eq(inspect(&f, &m, 0), 1);
     buf_free(&m.raw);

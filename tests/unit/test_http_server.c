@@ -248,6 +248,7 @@ START_TEST(dripping_clients_are_ended)
     }
     ck_assert(closed);
     ck_assert_int_ge(now_ms() - began, HEAD_MS - 100);
+    ck_assert_int_le(now_ms() - began, HEAD_MS + 2500);
     close(fd);
 }
 END_TEST
@@ -262,7 +263,7 @@ START_TEST(idle_connections_are_ended)
     ck_assert_int_eq(r.status, 200);
     reply_free(&r);
     ck_assert(!web_closed(fd, 100));
-    ck_assert(web_closed(fd, LONG_MS));
+    ck_assert(web_closed(fd, HEAD_MS + 2500));
     close(fd);
 }
 END_TEST
@@ -277,7 +278,7 @@ START_TEST(one_address_cannot_take_all)
     /* At once, and not when its time is over. */
     int64_t began = now_ms();
     ck_assert(web_closed(fds[20], LONG_MS));
-    ck_assert_int_lt(now_ms() - began, HEAD_MS);
+    ck_assert_int_lt(now_ms() - began, HEAD_MS / 2);
     web_raw(&web, "GET / HTTP/1.1\r\n" HOST "\r\n", &r);
     ck_assert_int_eq(r.status, 200);
     reply_free(&r);
@@ -359,7 +360,7 @@ START_TEST(new_mail_is_heard_of_at_once)
         web_deliver(&web, "demo", "Subject: x\r\n\r\ny\r\n", uid);
         ck_assert(hears(one, "event: mail", LONG_MS));
         ck_assert(hears(two, "event: mail", LONG_MS));
-        ck_assert_int_le(now_ms() - began, 3000);
+        ck_assert_int_le(now_ms() - began, 1000);
     }
     close(one);
     close(two);
@@ -448,7 +449,7 @@ START_TEST(no_proxy_header_no_answer)
     ck_assert_int_eq(r.status, 0);
     int fd = web_dial(&web, NULL);
     web_write(fd, "\r\n\r\n", 4);
-    ck_assert(web_closed(fd, LONG_MS));
+    ck_assert(web_closed(fd, HEAD_MS + 2500));
     close(fd);
 }
 END_TEST
