@@ -25,9 +25,10 @@ unit_state_places_LDADD = $(ENGINE_UNIT)
 check_PROGRAMS += unit_value_cache
 unit_value_cache_SOURCES = tests/unit/test_value_cache.c
 unit_value_cache_LDADD = $(ENGINE_UNIT)
-check_PROGRAMS += unit_shard_values
-unit_shard_values_SOURCES = tests/unit/test_shard_values.c \
+VALUE_RIG = tests/unit/value_rig.c tests/unit/value_rig.h \
     tests/unit/node_rig.c tests/unit/node_rig.h
+check_PROGRAMS += unit_shard_values
+unit_shard_values_SOURCES = tests/unit/test_shard_values.c $(VALUE_RIG)
 unit_shard_values_LDADD = $(ENGINE_UNIT)
 TESTS += unit_place unit_state_places unit_value_cache unit_shard_values
 TESTS += unit_tree unit_state unit_wal unit_checkpoint unit_store
@@ -114,8 +115,7 @@ unit_blobs_scrub_LDADD = $(ENGINE_UNIT)
 TESTS += unit_blobs_scrub
 
 check_PROGRAMS += unit_shard_repair
-unit_shard_repair_SOURCES = tests/unit/test_shard_repair.c \
-    tests/unit/node_rig.c tests/unit/node_rig.h
+unit_shard_repair_SOURCES = tests/unit/test_shard_repair.c $(VALUE_RIG)
 unit_shard_repair_LDADD = $(ENGINE_UNIT)
 TESTS += unit_shard_repair
 

@@ -5,10 +5,9 @@
  */
 #include "storage/key.h"
 #include "storage/place.h"
-#include "tests/unit/node_rig.h"
+#include "tests/unit/value_rig.h"
 
 #include <check.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +15,8 @@
 #define LOGGED 5000u
 #define BLOB KIB(40)
 
-static struct node_rig g;
-static uint64_t session, number;
+static struct value_rig v;
+static struct node_rig *const g = &v.node;
 
 /* What the peer says when it is asked for a value. */
 static enum { SILENT, RIGHT, WRONG, SHORT, ABSENT, DAMAGED } says;
@@ -25,108 +24,19 @@ static uint32_t which_of; /* the value that it has */
 
 /* ---- values ---- */
 
-static struct slice bytes_of(uint32_t which, size_t len)
-{
-    static uint8_t room[KIB(200)];
-    for (size_t i = 0; i < len; i++) {
-        room[i] = (uint8_t)(which * 37 + i * 7 + (i >> 8));
-    }
-    return slice_make(room, len);
-}
-
-static const char *column_of(uint32_t which)
-{
-    static char text[16];
-    (void)snprintf(text, sizeof(text), "c%05u", which);
-    return text;
-}
-
-static void command(struct command *c)
-{
-    struct wire_msg m = {.type = MSG_COMMAND, .request = 1000 + number};
-    uint32_t before = g.client.heard[MSG_RESULT];
-    c->client = (struct id128){{5}};
-    m.u.command.tablet = 1;
-    m.u.command.command = *c;
-    party_send(&g.client, NULL, &m);
-    ck_assert(party_await(&g, &g.client, MSG_RESULT, before + 1, 5 * SIM_S));
-    ck_assert_uint_eq(party_last(&g.client, MSG_RESULT)->u.result.result.status,
-                      ST_OK);
-}
-
-static void put(uint32_t which, size_t len)
-{
-    struct mutation m = {.kind = MUTATION_PUT,
-                         .row = slice_of("r"),
-                         .column = slice_of(column_of(which)),
-                         .value = bytes_of(which, len)};
-    number++;
-    struct command c = {.kind = COMMAND_BATCH,
-                        .session = session,
-                        .number = number,
-                        .oldest_open = number,
-                        .partition = slice_of("p"),
-                        .mutations = &m,
-                        .mutations_count = 1};
-    command(&c);
-}
-
-static void ask_get(uint32_t which)
-{
-    struct wire_msg m = {.type = MSG_GET, .request = which + 1};
-    m.u.get = (struct msg_get){.tablet = 1,
-                               .partition = slice_of("p"),
-                               .row = slice_of("r"),
-                               .column = slice_of(column_of(which))};
-    party_send(&g.client, NULL, &m);
-}
-
 static void expect_value(uint32_t which, size_t len)
 {
-    ck_assert(party_await(&g, &g.client, MSG_VALUE, 1, 900 * SIM_MS));
-    const struct wire_msg *m = party_last(&g.client, MSG_VALUE);
+    ck_assert(party_await(g, &g->client, MSG_VALUE, 1, 900 * SIM_MS));
+    const struct wire_msg *m = party_last(&g->client, MSG_VALUE);
     ck_assert(m->u.value.found);
-    ck_assert(slice_equal(m->u.value.value, bytes_of(which, len)));
-    g.client.heard[MSG_VALUE] = 0;
-}
-
-static struct storage_figures figures(void)
-{
-    struct storage_figures f;
-    storage_node_figures(g.node, &f);
-    return f;
-}
-
-/* ---- damage ---- */
-
-struct search {
-    struct slice bytes;
-    unsigned flips;
-};
-
-static void flip_in(void *ctx, const char *name, uint64_t size)
-{
-    struct search *x = ctx;
-    struct buf file = {0};
-    (void)size;
-    if (sim_disk_read(g.host, name, &file)) {
-        const uint8_t *at =
-            memmem(file.data, file.len, x->bytes.data, x->bytes.len);
-        if (at != NULL) {
-            uint64_t offset = (uint64_t)(at - file.data) + x->bytes.len / 2;
-            ck_assert(sim_disk_flip_bit(g.host, name, offset, 3));
-            x->flips++;
-        }
-    }
-    buf_free(&file);
+    ck_assert(slice_equal(m->u.value.value, value_bytes(which, len)));
+    g->client.heard[MSG_VALUE] = 0;
 }
 
 static void damage(uint32_t which, size_t len)
 {
-    struct search x = {bytes_of(which, len), 0};
-    world_run_for(g.w, A_WHILE);
-    sim_disk_each(g.host, flip_in, &x);
-    ck_assert_uint_eq(x.flips, 1);
+    world_run_for(g->w, A_WHILE);
+    ck_assert_uint_eq(value_damage(&v, value_bytes(which, len)), 1);
 }
 
 /* ---- the node, and who answers it ---- */
@@ -140,8 +50,8 @@ static void on_peer_message(struct party *p, struct env_conn *c,
         return;
     }
     ck_assert(
-        slice_equal(m->u.value_ask.column, slice_of(column_of(which_of))));
-    struct slice value = bytes_of(which_of, m->u.value_ask.length);
+        slice_equal(m->u.value_ask.column, slice_of(value_column(which_of))));
+    struct slice value = value_bytes(which_of, m->u.value_ask.length);
     if (says == DAMAGED) {
         out.type = MSG_ERROR;
         out.u.error = (struct msg_error){.status = ST_CORRUPT};
@@ -155,48 +65,37 @@ static void on_peer_message(struct party *p, struct env_conn *c,
     party_send(p, c, &out);
 }
 
-static bool not_open(void *ctx)
-{
-    (void)ctx;
-    return (node_rig_report(&g).flags & REPORT_OPEN) == 0;
-}
-
 /* The node alone is in sync, the other one learns. */
 static void enter(void)
 {
-    struct command introduce = {.kind = COMMAND_INTRODUCE};
     struct replica in_sync[2], learner = node_rig_peer();
-    struct tablet_config t = node_rig_config(&g, 1, 1, in_sync);
+    struct tablet_config t = node_rig_config(g, 1, 1, in_sync);
     t.in_sync_count = 1;
     t.learners = &learner;
     t.learners_count = 1;
-    g.replicas = g.min_insync = 1;
-    g.peer.on_message = on_peer_message;
+    g->replicas = g->min_insync = 1;
+    g->peer.on_message = on_peer_message;
     says = SILENT;
-    node_rig_publish(&g, &t, 1);
-    ck_assert(world_run_while(g.w, not_open, NULL, 5 * SIM_S));
-    party_call(&g, &g.client);
-    number = 0;
-    command(&introduce);
-    session = party_last(&g.client, MSG_RESULT)->u.result.result.session;
+    value_rig_open(&v, &t);
+    value_rig_introduce(&v);
 }
 
 static void begin(void)
 {
-    node_rig_start(&g);
+    node_rig_start(g);
     enter();
 }
 
 static void begin_scrubbing(void)
 {
-    node_rig_start_scrubbing(&g);
+    node_rig_start_scrubbing(g);
     enter();
 }
 
 static void end(void)
 {
-    ck_assert(!g.fatal);
-    node_rig_stop(&g);
+    ck_assert(!g->fatal);
+    node_rig_stop(g);
 }
 
 static const size_t sizes[] = {LOGGED, BLOB};
@@ -205,26 +104,26 @@ static const size_t sizes[] = {LOGGED, BLOB};
 
 START_TEST(a_read_waits_for_the_repair)
 {
-    put(1, sizes[_i]);
-    put(2, sizes[_i]);
+    value_put(&v, 1, value_bytes(1, sizes[_i]));
+    value_put(&v, 2, value_bytes(2, sizes[_i]));
     damage(1, sizes[_i]);
     says = RIGHT;
     which_of = 1;
-    ask_get(1);
+    value_ask(&v, 1, 1);
     expect_value(1, sizes[_i]);
-    ck_assert_uint_eq(g.peer.heard[MSG_VALUE_ASK], 1);
-    struct storage_figures f = figures();
+    ck_assert_uint_eq(g->peer.heard[MSG_VALUE_ASK], 1);
+    struct storage_figures f = value_figures(&v);
     ck_assert_uint_eq(f.values_damaged, 1);
     ck_assert_uint_eq(f.values_repaired, 1);
     ck_assert_uint_eq(f.repairs, 0);
-    ck_assert_uint_eq(storage_node_bad_values(g.node), 0);
-    ask_get(1); /* it stays */
+    ck_assert_uint_eq(storage_node_bad_values(g->node), 0);
+    value_ask(&v, 1, 1); /* it stays */
     expect_value(1, sizes[_i]);
-    ask_get(2);
+    value_ask(&v, 2, 2);
     expect_value(2, sizes[_i]);
-    ck_assert_uint_eq(figures().values_damaged, 1);
-    ck_assert_uint_eq(g.peer.heard[MSG_VALUE_ASK], 1);
-    ck_assert_uint_eq(node_rig_report(&g).flags & REPORT_DAMAGED, 0);
+    ck_assert_uint_eq(value_figures(&v).values_damaged, 1);
+    ck_assert_uint_eq(g->peer.heard[MSG_VALUE_ASK], 1);
+    ck_assert_uint_eq(node_rig_report(g).flags & REPORT_DAMAGED, 0);
 }
 END_TEST
 
@@ -232,19 +131,19 @@ END_TEST
 START_TEST(wrong_bytes_are_not_taken)
 {
     size_t size = sizes[_i % 2];
-    put(1, size);
+    value_put(&v, 1, value_bytes(1, size));
     damage(1, size);
     says = _i < 2 ? WRONG : SHORT;
     which_of = 1;
-    ask_get(1);
-    ck_assert(party_await(&g, &g.peer, MSG_VALUE_ASK, 3, 900 * SIM_MS));
-    ck_assert_uint_eq(g.client.heard[MSG_VALUE], 0);
-    ck_assert_uint_eq(figures().values_repaired, 0);
-    ck_assert_uint_eq(storage_node_bad_values(g.node), 1);
+    value_ask(&v, 1, 1);
+    ck_assert(party_await(g, &g->peer, MSG_VALUE_ASK, 3, 900 * SIM_MS));
+    ck_assert_uint_eq(g->client.heard[MSG_VALUE], 0);
+    ck_assert_uint_eq(value_figures(&v).values_repaired, 0);
+    ck_assert_uint_eq(storage_node_bad_values(g->node), 1);
     says = RIGHT;
     expect_value(1, size);
-    ck_assert_uint_eq(figures().values_repaired, 1);
-    ck_assert_uint_eq(storage_node_bad_values(g.node), 0);
+    ck_assert_uint_eq(value_figures(&v).values_repaired, 1);
+    ck_assert_uint_eq(storage_node_bad_values(g->node), 0);
 }
 END_TEST
 
@@ -252,41 +151,41 @@ END_TEST
  * again, the rest is served, and it comes back when somebody has it. */
 START_TEST(nobody_has_it_now)
 {
-    put(1, BLOB);
-    put(2, BLOB);
+    value_put(&v, 1, value_bytes(1, BLOB));
+    value_put(&v, 2, value_bytes(2, BLOB));
     damage(1, BLOB);
     says = _i == 0 ? ABSENT : _i == 1 ? DAMAGED : SILENT;
     which_of = 1;
-    ask_get(1);
-    ck_assert(party_await(&g, &g.client, MSG_ERROR, 1, 3 * SIM_S));
-    ck_assert_uint_eq(party_last(&g.client, MSG_ERROR)->u.error.status,
+    value_ask(&v, 1, 1);
+    ck_assert(party_await(g, &g->client, MSG_ERROR, 1, 3 * SIM_S));
+    ck_assert_uint_eq(party_last(&g->client, MSG_ERROR)->u.error.status,
                       ST_BUSY);
-    ask_get(2);
+    value_ask(&v, 2, 2);
     expect_value(2, BLOB);
-    world_run_for(g.w, 10 * SIM_S); /* and again, but not too often */
-    ck_assert_uint_ge(g.peer.heard[MSG_VALUE_ASK], 3);
-    ck_assert_uint_le(g.peer.heard[MSG_VALUE_ASK], 12);
-    ck_assert_uint_eq(node_rig_report(&g).flags & REPORT_DAMAGED, 0);
+    world_run_for(g->w, 10 * SIM_S); /* and again, but not too often */
+    ck_assert_uint_ge(g->peer.heard[MSG_VALUE_ASK], 3);
+    ck_assert_uint_le(g->peer.heard[MSG_VALUE_ASK], 12);
+    ck_assert_uint_eq(node_rig_report(g).flags & REPORT_DAMAGED, 0);
     says = RIGHT;
-    world_run_for(g.w, 8 * SIM_S);
-    ask_get(1);
+    world_run_for(g->w, 8 * SIM_S);
+    value_ask(&v, 1, 1);
     expect_value(1, BLOB);
 }
 END_TEST
 
 START_TEST(a_new_value_ends_it)
 {
-    put(1, sizes[_i]);
+    value_put(&v, 1, value_bytes(1, sizes[_i]));
     damage(1, sizes[_i]);
     which_of = 1;
-    ask_get(1);
-    ck_assert(party_await(&g, &g.peer, MSG_VALUE_ASK, 1, A_WHILE));
-    ck_assert_uint_eq(figures().repairs, 1);
-    put(1, sizes[_i] + 1);
+    value_ask(&v, 1, 1);
+    ck_assert(party_await(g, &g->peer, MSG_VALUE_ASK, 1, A_WHILE));
+    ck_assert_uint_eq(value_figures(&v).repairs, 1);
+    value_put(&v, 1, value_bytes(1, sizes[_i] + 1));
     expect_value(1, sizes[_i] + 1);
-    world_run_for(g.w, 3 * SIM_S);
-    ck_assert_uint_eq(figures().repairs, 0);
-    ck_assert_uint_eq(figures().values_repaired, 0);
+    world_run_for(g->w, 3 * SIM_S);
+    ck_assert_uint_eq(value_figures(&v).repairs, 0);
+    ck_assert_uint_eq(value_figures(&v).values_repaired, 0);
 }
 END_TEST
 
@@ -295,21 +194,21 @@ END_TEST
 static bool unrepaired(void *ctx)
 {
     (void)ctx;
-    return figures().values_repaired == 0;
+    return value_figures(&v).values_repaired == 0;
 }
 
 /* What nobody reads is found all the same. */
 START_TEST(the_scrub_finds_it)
 {
-    put(1, sizes[_i]);
-    put(2, sizes[_i]);
+    value_put(&v, 1, value_bytes(1, sizes[_i]));
+    value_put(&v, 2, value_bytes(2, sizes[_i]));
     damage(1, sizes[_i]);
     says = RIGHT;
     which_of = 1;
-    ck_assert(world_run_while(g.w, unrepaired, NULL, 5 * SIM_S));
-    ck_assert_uint_eq(storage_node_bad_values(g.node), 0);
-    ck_assert_uint_eq(figures().values_damaged, 1);
-    ask_get(1);
+    ck_assert(world_run_while(g->w, unrepaired, NULL, 5 * SIM_S));
+    ck_assert_uint_eq(storage_node_bad_values(g->node), 0);
+    ck_assert_uint_eq(value_figures(&v).values_damaged, 1);
+    value_ask(&v, 1, 1);
     expect_value(1, sizes[_i]);
 }
 END_TEST
@@ -318,18 +217,18 @@ END_TEST
 START_TEST(condemned_where_states_differ)
 {
     struct replica in_sync[2];
-    put(1, sizes[_i]);
+    value_put(&v, 1, value_bytes(1, sizes[_i]));
     damage(1, sizes[_i]);
     says = ABSENT;
     which_of = 1;
-    struct tablet_config t = node_rig_config(&g, 2, 1, in_sync);
-    node_rig_publish(&g, &t, 1);
-    world_run_for(g.w, 2 * SIM_S);
-    ck_assert_uint_gt(g.peer.heard[MSG_VALUE_ASK], 0);
-    ck_assert_uint_eq(node_rig_report(&g).flags & REPORT_DAMAGED, 0);
-    world_run_for(g.w, 6 * SIM_S);
-    ck_assert_uint_ne(node_rig_report(&g).flags & REPORT_DAMAGED, 0);
-    ck_assert_uint_eq(figures().repairs, 0);
+    struct tablet_config t = node_rig_config(g, 2, 1, in_sync);
+    node_rig_publish(g, &t, 1);
+    world_run_for(g->w, 2 * SIM_S);
+    ck_assert_uint_gt(g->peer.heard[MSG_VALUE_ASK], 0);
+    ck_assert_uint_eq(node_rig_report(g).flags & REPORT_DAMAGED, 0);
+    world_run_for(g->w, 6 * SIM_S);
+    ck_assert_uint_ne(node_rig_report(g).flags & REPORT_DAMAGED, 0);
+    ck_assert_uint_eq(value_figures(&v).repairs, 0);
 }
 END_TEST
 
@@ -339,18 +238,17 @@ START_TEST(condemned_when_too_much_is_damaged)
     struct replica in_sync[2];
     uint32_t many = _i == 0 ? LIMIT_REPAIRS : LIMIT_REPAIRS + 1;
     for (uint32_t i = 0; i < many; i++) {
-        put(i, LOGGED);
+        value_put(&v, i, value_bytes(i, LOGGED));
     }
-    struct tablet_config t = node_rig_config(&g, 2, 1, in_sync);
-    node_rig_publish(&g, &t, 1);
+    struct tablet_config t = node_rig_config(g, 2, 1, in_sync);
+    node_rig_publish(g, &t, 1);
     for (uint32_t i = 0; i < many; i++) {
-        struct search x = {bytes_of(i, LOGGED), 0};
-        sim_disk_each(g.host, flip_in, &x);
+        (void)value_damage(&v, value_bytes(i, LOGGED));
     }
-    world_run_for(g.w, 3 * SIM_S);
-    ck_assert_uint_eq((node_rig_report(&g).flags & REPORT_DAMAGED) != 0,
+    world_run_for(g->w, 3 * SIM_S);
+    ck_assert_uint_eq((node_rig_report(g).flags & REPORT_DAMAGED) != 0,
                       _i == 1);
-    ck_assert_uint_eq(figures().repairs, _i == 1 ? 0 : LIMIT_REPAIRS);
+    ck_assert_uint_eq(value_figures(&v).repairs, _i == 1 ? 0 : LIMIT_REPAIRS);
 }
 END_TEST
 
@@ -359,52 +257,52 @@ END_TEST
 static void ask_node(struct slice value, uint32_t which)
 {
     struct key k;
-    key_encode(&k, slice_of("p"), slice_of("r"), slice_of(column_of(which)));
+    key_encode(&k, slice_of("p"), slice_of("r"), slice_of(value_column(which)));
     struct wire_msg m = {.type = MSG_VALUE_ASK, .request = 77};
     m.u.value_ask =
         (struct msg_value_ask){.tablet = 1,
                                .partition = slice_of("p"),
                                .row = slice_of("r"),
-                               .column = slice_of(column_of(which)),
+                               .column = slice_of(value_column(which)),
                                .length = (uint32_t)value.len,
                                .digest = place_digest(key_slice(&k), value)};
-    party_send(&g.peer, g.peer.conns[g.peer.conn_count - 1], &m);
+    party_send(&g->peer, g->peer.conns[g->peer.conn_count - 1], &m);
 }
 
 START_TEST(it_gives_what_it_has)
 {
-    put(1, sizes[_i]);
-    party_call(&g, &g.peer);
-    ask_node(bytes_of(1, sizes[_i]), 1);
-    ck_assert(party_await(&g, &g.peer, MSG_VALUE, 1, A_WHILE));
-    const struct wire_msg *m = party_last(&g.peer, MSG_VALUE);
+    value_put(&v, 1, value_bytes(1, sizes[_i]));
+    party_call(g, &g->peer);
+    ask_node(value_bytes(1, sizes[_i]), 1);
+    ck_assert(party_await(g, &g->peer, MSG_VALUE, 1, A_WHILE));
+    const struct wire_msg *m = party_last(&g->peer, MSG_VALUE);
     ck_assert(m->request == 77 && m->u.value.found);
-    ck_assert(slice_equal(m->u.value.value, bytes_of(1, sizes[_i])));
-    ask_node(bytes_of(2, sizes[_i]), 1); /* another value */
-    ck_assert(party_await(&g, &g.peer, MSG_VALUE, 2, A_WHILE));
-    ck_assert(!party_last(&g.peer, MSG_VALUE)->u.value.found);
-    ask_node(bytes_of(1, sizes[_i]), 3); /* no such cell */
-    ck_assert(party_await(&g, &g.peer, MSG_VALUE, 3, A_WHILE));
-    ck_assert(!party_last(&g.peer, MSG_VALUE)->u.value.found);
+    ck_assert(slice_equal(m->u.value.value, value_bytes(1, sizes[_i])));
+    ask_node(value_bytes(2, sizes[_i]), 1); /* another value */
+    ck_assert(party_await(g, &g->peer, MSG_VALUE, 2, A_WHILE));
+    ck_assert(!party_last(&g->peer, MSG_VALUE)->u.value.found);
+    ask_node(value_bytes(1, sizes[_i]), 3); /* no such cell */
+    ck_assert(party_await(g, &g->peer, MSG_VALUE, 3, A_WHILE));
+    ck_assert(!party_last(&g->peer, MSG_VALUE)->u.value.found);
 }
 END_TEST
 
 /* Its own is damaged: says so, and looks for it in turn. */
 START_TEST(it_never_gives_wrong_bytes)
 {
-    put(1, sizes[_i]);
+    value_put(&v, 1, value_bytes(1, sizes[_i]));
     damage(1, sizes[_i]);
     which_of = 1;
-    party_call(&g, &g.peer);
+    party_call(g, &g->peer);
     for (uint32_t i = 1; i < 4; i++) {
-        ask_node(bytes_of(1, sizes[_i]), 1);
-        ck_assert(party_await(&g, &g.peer, MSG_ERROR, i, A_WHILE));
-        ck_assert_uint_eq(party_last(&g.peer, MSG_ERROR)->u.error.status,
+        ask_node(value_bytes(1, sizes[_i]), 1);
+        ck_assert(party_await(g, &g->peer, MSG_ERROR, i, A_WHILE));
+        ck_assert_uint_eq(party_last(&g->peer, MSG_ERROR)->u.error.status,
                           ST_CORRUPT);
     }
-    ck_assert_uint_eq(g.peer.heard[MSG_VALUE], 0);
-    ck_assert_uint_eq(g.peer.heard[MSG_VALUE_ASK], 1);
-    ck_assert_uint_eq(figures().values_damaged, 1);
+    ck_assert_uint_eq(g->peer.heard[MSG_VALUE], 0);
+    ck_assert_uint_eq(g->peer.heard[MSG_VALUE_ASK], 1);
+    ck_assert_uint_eq(value_figures(&v).values_damaged, 1);
 }
 END_TEST
 
