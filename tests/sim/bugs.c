@@ -39,6 +39,8 @@ static const struct {
     {"cut_at_damage", "rotten-first-back"},
     {"write_now_without_sync", "dark-at-the-start"},
     {"promote_outsider", "left-behind-forgotten"},
+    {"short_write", "disk-full"},
+    {"announce_before_durable", "coordinator-dies-changing"},
 };
 
 const struct bug *bug_find(const char *name)
