@@ -180,13 +180,16 @@ static cJSON *node_json(const struct view *v, const struct node_report *r)
     ctl_json_bytes(o, "name", n->name);
     cJSON_AddStringToObject(o, "role", role_name(n->role));
     cJSON_AddStringToObject(o, "state", node_state_name(n->state));
-    cJSON_AddNumberToObject(o, "heartbeat_age_ms", r->heartbeat_age_ms);
-    cJSON_AddNumberToObject(o, "incarnation", (double)n->incarnation.counter);
+    if (n->role != ROLE_COORDINATOR) {
+        cJSON_AddNumberToObject(o, "heartbeat_age_ms", r->heartbeat_age_ms);
+        cJSON_AddNumberToObject(o, "incarnation",
+                                (double)n->incarnation.counter);
+    }
     if (n->role == ROLE_STORAGE) {
         cJSON_AddNumberToObject(o, "replicas", r->tablets_count);
         cJSON_AddNumberToObject(o, "primaries", count_primaries(v, n));
         cJSON_AddBoolToObject(o, "disk_full", disk_full(r));
-    } else {
+    } else if (n->role != ROLE_COORDINATOR) {
         cJSON_AddNumberToObject(o, "connections", r->connections);
     }
     add_services(o, n);
@@ -200,18 +203,32 @@ static void print_node_head(void)
                  "STATUS AT");
 }
 
+/* A coordinator has none of what is counted, and sends itself no heartbeat. */
+static void put_counts(const struct view *v, const struct node_report *r,
+                       struct buf *out)
+{
+    if (r->node.role == ROLE_COORDINATOR) {
+        buf_printf(out, "%8s %8s %9s %6s", "-", "-", "-", "-");
+    } else {
+        buf_printf(out, "%6.1f s %8u %9u %6u", r->heartbeat_age_ms / 1000.0,
+                   (unsigned)r->tablets_count,
+                   (unsigned)count_primaries(v, &r->node),
+                   (unsigned)r->connections);
+    }
+}
+
 static void print_node(const struct view *v, const struct node_report *r)
 {
     const struct node_info *n = &r->node;
-    struct buf name = {0}, address = {0};
-    (void)printf("%5u %-16s %-11s %-9s %6.1f s %8u %9u %6u  %s\n",
-                 (unsigned)n->node, ctl_escape(n->name, &name),
-                 role_name(n->role), node_state_name(n->state),
-                 r->heartbeat_age_ms / 1000.0, (unsigned)r->tablets_count,
-                 (unsigned)count_primaries(v, n), (unsigned)r->connections,
+    struct buf name = {0}, address = {0}, counts = {0};
+    put_counts(v, r, &counts);
+    (void)printf("%5u %-16s %-11s %-9s %s  %s\n", (unsigned)n->node,
+                 ctl_escape(n->name, &name), role_name(n->role),
+                 node_state_name(n->state), buf_cstr(&counts),
                  ctl_escape(service_of(n, "status"), &address));
     buf_free(&name);
     buf_free(&address);
+    buf_free(&counts);
 }
 
 /* Nodes of ROLE; ROLE_NONE: all. */

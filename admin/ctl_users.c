@@ -108,10 +108,11 @@ int ctl_cmd_user_passwd(struct ctl *c, int argc, char **argv)
 
 /* ---- list ---- */
 
+/* The store has accounts in the order of their hashes, people want them by
+ * name. */
 struct listing {
-    struct ctl *c;
-    struct cloud_op op;
-    cJSON *list;
+    struct account *at;
+    size_t count, room;
 };
 
 static const char *state_name(enum account_state s)
@@ -130,25 +131,52 @@ static const char *state_name(enum account_state s)
 static bool list_one(void *ctx, const struct account *a)
 {
     struct listing *l = ctx;
-    struct account_usage u = {0};
-    enum status s = account_get_usage(&l->op, a->username, &u);
-    if (l->list == NULL) {
-        (void)printf("%-24s %-8s %14lld %14lld  %s\n", a->username,
-                     state_name(a->state), (long long)u.bytes,
-                     (long long)u.limit, a->display_name);
-        return true;
+    if (l->count == l->room) {
+        l->room = l->room == 0 ? 64 : 2 * l->room;
+        l->at = xrealloc(l->at, l->room * sizeof(*l->at));
     }
+    l->at[l->count++] = *a;
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct account *x = a, *y = b;
+    return strcmp(x->username, y->username);
+}
+
+static cJSON *account_json(const struct account *a,
+                           const struct account_usage *u)
+{
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "username", a->username);
     cJSON_AddStringToObject(o, "display_name", a->display_name);
     cJSON_AddStringToObject(o, "state", state_name(a->state));
     cJSON_AddNumberToObject(o, "created_ms", (double)a->created_ms);
-    if (s == ST_OK) {
-        cJSON_AddNumberToObject(o, "bytes", (double)u.bytes);
-        cJSON_AddNumberToObject(o, "limit", (double)u.limit);
+    if (u != NULL) {
+        cJSON_AddNumberToObject(o, "bytes", (double)u->bytes);
+        cJSON_AddNumberToObject(o, "limit", (double)u->limit);
     }
-    cJSON_AddItemToArray(l->list, o);
-    return true;
+    return o;
+}
+
+/* USERS: where to, or NULL for a table. */
+static void print_accounts(struct cloud_op *op, const struct listing *l,
+                           cJSON *users)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        const struct account *a = &l->at[i];
+        struct account_usage u = {0};
+        enum status s = account_get_usage(op, a->username, &u);
+        if (users != NULL) {
+            cJSON_AddItemToArray(users,
+                                 account_json(a, s == ST_OK ? &u : NULL));
+        } else {
+            (void)printf("%-24s %-8s %14lld %14lld  %s\n", a->username,
+                         state_name(a->state), (long long)u.bytes,
+                         (long long)u.limit, a->display_name);
+        }
+    }
 }
 
 int ctl_cmd_user_list(struct ctl *c, int argc, char **argv)
@@ -156,22 +184,26 @@ int ctl_cmd_user_list(struct ctl *c, int argc, char **argv)
     if (!ctl_end_options(&argc, argv) || argc != 0) {
         return ctl_misuse("user list");
     }
-    cJSON *root = c->json ? cJSON_CreateObject() : NULL;
-    struct listing l = {.c = c, .op = cloud_op_make(c->cloud, LIST_MS)};
+    struct listing l = {0};
+    struct cloud_op op = cloud_op_make(c->cloud, LIST_MS);
+    enum status s = account_list(&op, list_one, &l);
+    if (s != ST_OK) {
+        free(l.at);
+        return ctl_fail(c, s, "user list");
+    }
+    if (l.count > 1) {
+        qsort(l.at, l.count, sizeof(*l.at), by_name);
+    }
     if (c->json) {
-        l.list = cJSON_AddArrayToObject(root, "users");
+        cJSON *root = cJSON_CreateObject();
+        print_accounts(&op, &l, cJSON_AddArrayToObject(root, "users"));
+        ctl_print_take(root);
     } else {
         (void)printf("%-24s %-8s %14s %14s  %s\n", "NAME", "STATE", "BYTES",
                      "LIMIT", "DISPLAYED AS");
+        print_accounts(&op, &l, NULL);
     }
-    enum status s = account_list(&l.op, list_one, &l);
-    if (s != ST_OK) {
-        cJSON_Delete(root);
-        return ctl_fail(c, s, "user list");
-    }
-    if (c->json) {
-        ctl_print_take(root);
-    }
+    free(l.at);
     return CTL_DONE;
 }
 

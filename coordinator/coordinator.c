@@ -325,6 +325,9 @@ static void make_core(struct coordinator *c, struct id128 cluster,
         .term = c->term,
         .version = version,
         .now_us = env_now_us(c->env),
+        .node = c->o.node,
+        .name = c->o.name,
+        .status_address = c->o.status_address,
     };
     c->core = core_new(&o);
 }

@@ -56,6 +56,8 @@ struct coordinator_options {
     uint32_t node;      /* of this coordinator, not 0 */
     const char *name;   /* "coordinator-1" */
     const char *listen; /* "host:port" */
+    /* Where /status is, for people who list the processes; may be NULL. */
+    const char *status_address;
     /* For a fresh cluster, ignored later: replicas of a tablet, number of
      * tablets (R25), storage nodes to wait for before they are placed
      * (0: as many as replicas). */

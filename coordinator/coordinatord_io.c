@@ -125,6 +125,7 @@ static enum status start_coordinator(struct coordinatord *s, struct err *err)
     o.node = (uint32_t)own->node;
     o.name = c->name;
     o.listen = own->listen;
+    o.status_address = own->status_listen;
     o.replicas = (unsigned)c->cluster.replicas;
     o.tablets = (unsigned)c->cluster.tablets;
     o.initial_nodes = (unsigned)own->initial_nodes;

@@ -33,6 +33,10 @@ struct core_options {
     uint64_t term;    /* of this start (R22) */
     uint64_t version; /* of the map as it is on disk */
     int64_t now_us;
+    /* Of this process, for REPORTS; its name NULL: it is not among them. The
+     * texts live as long as the core; status_address may be NULL. */
+    uint32_t node;
+    const char *name, *status_address;
 };
 
 enum core_event_kind {

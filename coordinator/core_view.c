@@ -40,6 +40,21 @@ static struct node_report report_of(struct core *c, const struct node *n,
     return r;
 }
 
+/* This process: the map does not have it, people want to see it. */
+static struct node_report own_report(const struct core *c, struct arena *a)
+{
+    struct node_info n = {.node = c->o.node,
+                          .role = ROLE_COORDINATOR,
+                          .state = NODE_UP,
+                          .name = slice_of(c->o.name)};
+    if (c->o.status_address != NULL) {
+        n.services = arena_alloc(a, sizeof(*n.services));
+        n.services[n.services_count++] =
+            (struct service){slice_of("status"), slice_of(c->o.status_address)};
+    }
+    return (struct node_report){.node = n};
+}
+
 void core_on_reports_ask(struct core *c, const struct core_event *ev,
                          struct core_effects *fx)
 {
@@ -54,6 +69,10 @@ void core_on_reports_ask(struct core *c, const struct core_event *ev,
             (ev->u.reports_of == 0 || ev->u.reports_of == n->id)) {
             m.nodes[m.nodes_count++] = report_of(c, n, &a, &left);
         }
+    }
+    if (c->o.name != NULL && ev->u.reports_of == 0 &&
+        m.nodes_count < LIMIT_NODES) {
+        m.nodes[m.nodes_count++] = own_report(c, &a);
     }
     size_t at = fx->frames.len;
     wire_put_reports(&fx->frames, ev->request, &m);

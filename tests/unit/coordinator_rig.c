@@ -148,6 +148,13 @@ static void take_answer(struct rig *r, const struct core_answer *a)
     } else {
         MUST(m.type == MSG_REPORTS);
         r->report_nodes = m.u.reports.nodes_count;
+        r->coordinators = 0;
+        for (uint32_t i = 0; i < r->report_nodes; i++) {
+            const struct node_info *n = &m.u.reports.nodes[i].node;
+            r->coordinators += n->role == ROLE_COORDINATOR && n->node != 0 &&
+                               n->name.len > 0 && n->state == NODE_UP &&
+                               n->services_count == 1;
+        }
     }
     arena_free(&arena);
 }

@@ -45,6 +45,7 @@ struct rig {
     uint32_t lease_count;
     struct tablet_epoch leases[RIG_TABLETS];
     uint32_t report_nodes; /* nodes in REPORTS */
+    uint32_t coordinators; /* among them, fully described */
 };
 
 /* N nodes are waited for; TABLETS <= RIG_TABLETS. */

@@ -811,6 +811,17 @@ START_TEST(reports_tell_of_all_that_is_known)
     ev.u.reports_of = 2;
     rig_step(&r, &ev);
     ck_assert_uint_eq(r.report_nodes, 1);
+    ck_assert_uint_eq(r.coordinators, 0); /* nobody said who it is */
+    ev.u.reports_of = 0;
+    r.core->o.node = 101;
+    r.core->o.name = "coordinator-1";
+    r.core->o.status_address = "127.0.0.1:1";
+    rig_step(&r, &ev);
+    ck_assert_uint_eq(r.report_nodes, 4);
+    ck_assert_uint_eq(r.coordinators, 1);
+    ev.u.reports_of = 2;
+    rig_step(&r, &ev);
+    ck_assert_uint_eq(r.coordinators, 0);
 }
 END_TEST
 
