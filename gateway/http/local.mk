@@ -50,6 +50,7 @@ dist_web_DATA = \
     gateway/web/live.js \
     gateway/web/logo.svg \
     gateway/web/mail.js \
+    gateway/web/missing.html \
     gateway/web/password.js \
     gateway/web/reader.js \
     gateway/web/session.js \

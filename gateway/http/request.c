@@ -77,6 +77,7 @@ static const struct header_row header_rows[] = {
     {"Cookie", FIELD(cookie), 0},
     {"X-CSRF-Token", FIELD(csrf), 0},
     {"User-Agent", FIELD(agent), 0},
+    {"Accept", FIELD(accept), 0},
     {"If-None-Match", FIELD(none_match), 0},
     {"Sec-Fetch-Site", FIELD(site), 0},
     {"Content-Length", FIELD(length), FIELD(lengths)},

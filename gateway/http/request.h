@@ -31,8 +31,8 @@ struct http_request {
     const char *path;  /* of TARGET, still encoded */
     const char *query; /* of TARGET, still encoded; "" if none */
     const char *params[HTTP_PARAMS]; /* of the route, decoded */
-    const char *host, *origin, *cookie, *csrf, *agent, *none_match, *length,
-        *coding, *site;
+    const char *host, *origin, *cookie, *csrf, *agent, *accept, *none_match,
+        *length, *coding, *site;
     unsigned hosts, lengths, codings; /* how often each was sent */
     bool secure;                      /* came over TLS */
     char address[64];                 /* the client's, as text */

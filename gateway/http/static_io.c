@@ -162,6 +162,23 @@ void http_static_free(struct http_static *s)
     free(s);
 }
 
+/* A person is to see a page, a program the code. */
+static enum http_error show_missing(const struct http_static *s,
+                                    const struct http_request *r,
+                                    struct http_response *res)
+{
+    const struct file *f = find(s, "/missing.html");
+    bool person = r->accept != NULL && strstr(r->accept, "text/html") != NULL;
+    if (f == NULL || !person ||
+        (r->method != HTTP_GET && r->method != HTTP_HEAD))
+        return HTTP_ERROR_NOT_FOUND;
+    http_response_header(res, "Cache-Control", "no-cache");
+    res->status = 404;
+    res->content_type = f->type;
+    res->fixed = buf_slice(&f->data);
+    return HTTP_ERROR_NONE;
+}
+
 enum http_error http_static_find(const struct http_static *s,
                                  struct http_request *r,
                                  struct http_response *res)
@@ -169,7 +186,7 @@ enum http_error http_static_find(const struct http_static *s,
     char *path = http_decode(&r->arena, r->path, strlen(r->path), false);
     const struct file *f = path == NULL ? NULL : find(s, path);
     if (f == NULL)
-        return HTTP_ERROR_NOT_FOUND;
+        return show_missing(s, r, res);
     if (r->method != HTTP_GET && r->method != HTTP_HEAD)
         return HTTP_ERROR_METHOD;
     http_response_header(res, "ETag", f->etag);

@@ -16,9 +16,10 @@ enum status http_static_load(const char *folder, struct http_static **out,
                              struct err *err) MUST_CHECK;
 void http_static_free(struct http_static *s);
 
-/* Answers R from memory: "/" is index.html. HTTP_ERROR_NOT_FOUND, or
- * HTTP_ERROR_METHOD for anything but GET and HEAD on a file. The body stays
- * S's. */
+/* Answers R from memory: "/" is index.html, and what there is not is
+ * missing.html, with status 404, for who reads pages (Accept names text/html).
+ * HTTP_ERROR_NOT_FOUND for others, HTTP_ERROR_METHOD for anything but GET and
+ * HEAD on a file. The body stays S's. */
 enum http_error http_static_find(const struct http_static *s,
                                  struct http_request *r,
                                  struct http_response *res);

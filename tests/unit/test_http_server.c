@@ -186,6 +186,39 @@ START_TEST(many_requests_on_one_connection)
 }
 END_TEST
 
+/* People get a page, programs a code; of the API everybody gets the code. */
+START_TEST(missing_pages)
+{
+    static const struct {
+        const char *method, *path, *accept;
+        bool page;
+    } rows[] = {
+        {"GET", "/nothing", "text/html,application/xhtml+xml,*/*;q=0.8", true},
+        {"GET", "/%2e%2e/main.c", "text/html", true},
+        {"GET", "/nothing", "*/*", false},
+        {"GET", "/nothing", "application/json", false},
+        {"POST", "/nothing", "text/html", false},
+        {"GET", "/api/nothing", "text/html", false},
+    };
+    char request[256];
+    struct reply r;
+    snprintf(request, sizeof(request),
+             "%s %s HTTP/1.1\r\n" HOST "Accept: %s\r\n\r\n", rows[_i].method,
+             rows[_i].path, rows[_i].accept);
+    web_raw(&web, request, &r);
+    ck_assert_int_eq(r.status, 404);
+    const char *type = reply_header(&r, "Content-Type");
+    if (rows[_i].page) {
+        ck_assert_str_eq(type, "text/html; charset=utf-8");
+        ck_assert(memmem(r.body.data, r.body.len, "no such page", 12) != NULL);
+    } else {
+        ck_assert_str_eq(reply_code(&r), "not_found");
+    }
+    check_security(&r);
+    reply_free(&r);
+}
+END_TEST
+
 START_TEST(files_have_types_and_tags)
 {
     static const char *const rows[][2] = {
@@ -465,6 +498,7 @@ static Suite *make_suite(void)
     tcase_add_test(t, long_target);
     tcase_add_test(t, smuggling_ends_the_connection);
     tcase_add_test(t, many_requests_on_one_connection);
+    tcase_add_loop_test(t, missing_pages, 0, 6);
     tcase_add_test(t, files_have_types_and_tags);
     tcase_add_loop_test(t, dripping_clients_are_ended, 0, 3);
     tcase_add_test(t, idle_connections_are_ended);
