@@ -7,10 +7,13 @@ A part is a few commands on one build. A command's tests are counted from
 what it prints: Check's summary, "N passed, N failed", or else its exit
 status as one test.
 
-Parts that only compute go on beside the others, which spend much of their time
-in waiting, and take no processor that these want (SCHED_IDLE); they stand
-still while one holds the machine to a bound in time."""
+Most commands spend much of their time in waiting: so several go on at once, the
+next part's while the last one's still do. What only computes, builds too, goes
+on beside them and takes no processor that these want (SCHED_IDLE); it stands
+still while, in the end, scripts that hold the machine to a bound in time run
+one by one."""
 import argparse
+import collections
 import concurrent.futures
 import glob
 import os
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 SRC = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 os.chdir(SRC)
@@ -39,9 +43,11 @@ THREADED = ("unit_env_uv", "unit_env_disk", "unit_load", "unit_kv_io",
             "unit_http_api", "unit_http_server", "unit_http_tls",
             "unit_smtp_server")
 
-# Scripts that look at gaps and rates.
-ALONE = ("test_failover.py", "test_bench.py", "test_ledger.py", "test_drip.py",
+# Scripts that hold gaps and rates to a bound; with sanitizers the first one's
+# are so wide that it needs no quiet machine.
+ALONE = ("test_failover.py", "test_bench.py", "test_drip.py",
          "test_browser.py")
+ALONE_SANITIZED = ("test_bench.py",)
 # What takes long begins first, the longest of all foremost.
 LONG = ("unit_tree", "unit_wal", "unit_http_server", "unit_delivery",
         "unit_http_api", "unit_message", "unit_collect", "unit_wal_kept",
@@ -52,6 +58,12 @@ LONG = ("unit_tree", "unit_wal", "unit_http_server", "unit_delivery",
         "test_pennctl.py", "test_damage.py", "test_observe.py",
         "test_bad_input.py", "test_collect.py", "test_values.py")
 CORES = os.cpu_count() or 2
+# Of so many shares a script, most of which is waiting, takes four; a program of
+# units, which waits for disks and clocks, three.
+SHARES, SCRIPT, UNIT = 6 * CORES, 4, 3
+
+Job = collections.namedtuple("Job", "label argv env seconds shares alone",
+                             defaults=(UNIT, False))
 
 
 def longest_first(names):
@@ -63,24 +75,42 @@ def longest_first(names):
 
 class Tally:
     def __init__(self):
+        self.lock = threading.Lock()
         self.passed = self.failed = 0
         self.failures = []
-        self.lines = None  # of a part beside others: said at its end
 
-    def say(self, text):
-        if self.lines is None:
-            say(text)
-        else:
-            self.lines.append(text)
+    def add(self, good, bad, failures=()):
+        with self.lock:
+            self.passed += good
+            self.failed += bad
+            self.failures += failures
 
-    def add(self, other):
-        self.passed += other.passed
-        self.failed += other.failed
-        self.failures += other.failures
+
+class Part:
+    """A part in this run: when it began and ended, what its commands took of
+    the processor."""
+
+    def __init__(self, name, jobs):
+        self.name, self.jobs, self.left = name, jobs, len(jobs)
+        self.began = self.processor = 0
+        self.lock = threading.Lock()
+
+    def begin(self):
+        with self.lock:
+            self.began = self.began or time.monotonic()
+
+    def end(self, processor):
+        with self.lock:
+            self.left -= 1
+            self.processor += processor
+            if self.left == 0:
+                say(f"== {self.name}: {time.monotonic() - self.began:.0f} s, "
+                    f"{self.processor:.0f} s of processor")
 
 
 def say(text=""):
-    print(text, flush=True)
+    sys.stdout.write(text + "\n")  # whole lines: several threads say things
+    sys.stdout.flush()
 
 
 class Beside:
@@ -134,23 +164,27 @@ class Beside:
 beside = Beside()
 
 
-def build(name):
+def build(name, idle=False):
     options = list(BUILDS[name])
     if subprocess.run(["which", "ccache"], capture_output=True).returncode == 0:
         options.append("CC=ccache gcc")
     folder, began = f"build/{name}", time.monotonic()
-    env, more = dict(os.environ), ["check-programs"]
+    # What is not cached yet costs a third more where ccache preprocesses it.
+    env, more = {"CCACHE_DEPEND": "1"}, ["check-programs"]
     if name == "tsan":
         env["PENN_TARGETS"] = ""  # configures only
         more = ["some-programs", "SOME=" + " ".join(THREADED)]
-    r = subprocess.run(["bash", "build-aux/build", folder, *options], env=env)
-    if r.returncode == 0:
-        r = subprocess.run(["make", "-s", "-C", folder, f"-j{CORES}", *more],
-                           capture_output=True, text=True)
-        if r.returncode != 0:
-            say(r.stdout[-3000:] + r.stderr[-3000:])
-    say(f"  {folder} built in {time.monotonic() - began:.0f} s")
-    return r.returncode == 0
+    out, code, took = command(["bash", "build-aux/build", folder, *options],
+                              env, 7200, idle)
+    if code == 0:
+        out, code, more = command(["make", "-s", "-C", folder, f"-j{CORES}",
+                                   *more], env, 7200, idle)
+        took += more
+    if code != 0:
+        say(out[-6000:])
+    say(f"== {folder} built: {time.monotonic() - began:.0f} s, "
+        f"{took:.0f} s of processor")
+    return code == 0
 
 
 def count(output, code):
@@ -168,30 +202,46 @@ def count(output, code):
 
 
 def command(argv, env, seconds, idle=False):
-    """(output, exit status); its processes end with it."""
+    """(output, exit status, seconds of processor); its processes end with
+    it."""
     with tempfile.TemporaryDirectory(prefix="penn-run-") as folder:
         full = dict(os.environ, TMPDIR=folder, **env)
+        # A group, not a session: in one of its own (autogroup) it would have
+        # its share of the processors however idle it is.
         p = subprocess.Popen([*beside.prefix, *argv] if idle else argv,
                              env=full, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, text=True,
                              errors="replace", stdin=subprocess.DEVNULL,
-                             start_new_session=idle)
+                             process_group=0 if idle else None)
         if idle:
             beside.began(p)
+        late = []
+
+        def stop(number):
+            late.append(number)
+            os.kill(p.pid, number)
+
+        limits = [threading.Timer(seconds, stop, [signal.SIGTERM]),
+                  threading.Timer(seconds + 30, stop, [signal.SIGKILL])]
+        for limit in limits:
+            limit.start()
         try:
-            out, _ = p.communicate(timeout=seconds)
-            return out, p.returncode
-        except subprocess.TimeoutExpired:
-            p.terminate()
-            try:
-                out, _ = p.communicate(timeout=30)
-            except subprocess.TimeoutExpired:
-                p.kill()
-                out, _ = p.communicate()
-            return out + f"\nno end within {seconds} s", 124
+            out = p.stdout.read()
+            # Not reaped before: its number is no other's when it is stopped.
+            os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
+            for limit in limits:
+                limit.cancel()
+                limit.join()
+            _, status, usage = os.wait4(p.pid, 0)
+            p.returncode = os.waitstatus_to_exitcode(status)
         finally:
+            p.stdout.close()
             if idle:
                 beside.ended(p)
+        processor = usage.ru_utime + usage.ru_stime
+        if late:
+            return out + f"\nno end within {seconds} s", 124, processor
+        return out, p.returncode, processor
 
 
 def verdicts(output):
@@ -200,28 +250,24 @@ def verdicts(output):
             if re.search(r"FAILED: |:[EF]:|: [Aa]ssert|ERROR: \w+San", x)][:4]
 
 
-def run_all(tally, jobs, width=1):
-    """JOBS: (label, argv, env, seconds)."""
-    def one(job):
-        began = time.monotonic()
-        out, code = command(*job[1:], idle=tally.lines is not None)
-        return job[0], out, code, time.monotonic() - began
-
-    with concurrent.futures.ThreadPoolExecutor(width) as pool:
-        for label, out, code, took in pool.map(one, jobs):
-            good, bad = count(out, code)
-            tally.passed += good
-            tally.failed += bad
-            if bad:
-                why = verdicts(out)
-                tally.failures.append("\n    ".join([label, *why]))
-                tally.say(f"  FAILED {label} (exit {code}, {took:.1f} s)")
-                tally.say("    " + "\n    ".join(out.splitlines()[-60:]))
-            else:
-                notes = [x for x in out.splitlines() if x.startswith("  ")]
-                tally.say(f"  ok {label}: {good} ({took:.1f} s)")
-                for line in notes[-12:]:
-                    tally.say("  " + line)
+def perform(tally, part, job, idle=False):
+    """Runs JOB and says what came of it."""
+    began = time.monotonic()
+    part.begin()
+    out, code, processor = command(job.argv, job.env, job.seconds, idle)
+    took = time.monotonic() - began
+    good, bad = count(out, code)
+    if bad:
+        why = verdicts(out)
+        tally.add(good, bad, ["\n    ".join([job.label, *why])])
+        say("\n    ".join([f"  FAILED {job.label} (exit {code}, {took:.1f} s)",
+                           *out.splitlines()[-60:]]))
+    else:
+        notes = [x for x in out.splitlines() if x.startswith("  ")]
+        tally.add(good, 0)
+        say("\n  ".join([f"  ok {job.label}: {good} ({took:.1f} s)",
+                         *notes[-12:]]))
+    part.end(processor)
 
 
 SANITIZE = {
@@ -236,126 +282,174 @@ def programs(build_name):
                   if os.access(p, os.X_OK) and "." not in os.path.basename(p))
 
 
-def unit(tally, build_name, only=None):
+def unit(build_name, only=None):
     # A test's own limit, of 60 s, is for what hangs and not for slow machines.
     env = dict(SANITIZE, srcdir=SRC, CK_TIMEOUT_MULTIPLIER="10")
-    jobs = [(os.path.basename(p), [os.path.abspath(p)], env, 1800)
+    kind = "" if build_name == "test" else f" ({build_name})"
+    return [Job(os.path.basename(p) + kind, [os.path.abspath(p)], env, 1800)
             for p in longest_first(programs(build_name))
             if only is None or os.path.basename(p) in only]
-    run_all(tally, jobs, width=CORES)
 
 
-def sim(tally, build_name, seeds):
+def sim(build_name, seeds):
     first = int(os.environ.get("SEED", "1"))
-    width = CORES
-    each = (seeds + width - 1) // width
+    each = (seeds + CORES - 1) // CORES
     program = os.path.abspath(f"build/{build_name}/sim")
-    jobs = [(f"sim seeds {first + i * each}..{first + (i + 1) * each - 1}",
-             [program, "--seed", str(first + i * each), "--runs", str(each)],
-             SANITIZE, 3600) for i in range(width)]
-    run_all(tally, jobs, width=width)
+    return [Job(f"sim seeds {first + i * each}..{first + (i + 1) * each - 1} "
+                f"({build_name})",
+                [program, "--seed", str(first + i * each), "--runs", str(each)],
+                SANITIZE, 3600) for i in range(CORES)]
 
 
-def scenarios(tally, level):
+def scenarios(level):
     """Each named course of events; each deliberate bug, which must be found."""
     program = os.path.abspath("build/test/sim")
     listed = subprocess.run([program, "--list"], capture_output=True,
                             text=True).stdout.split("\n")
     runs = {QUICK: "1", DEFAULT: "5", FULL: "200"}[level]
-    jobs = [(f"scenario {x.split()[1]}",
-             [program, "--scenario", x.split()[1], "--runs", runs], {}, 1800)
-            for x in listed if x.startswith("scenario ")]
-    jobs += [(f"bug {x.split()[1]}",
-              [program, "--bug", x.split()[1], "--runs", "3000"], {}, 900)
-             for x in listed if x.startswith("bug ")]
-    run_all(tally, jobs, width=CORES)
+    return [Job(f"scenario {x.split()[1]}",
+                [program, "--scenario", x.split()[1], "--runs", runs], {}, 1800)
+            for x in listed if x.startswith("scenario ")] + [
+            Job(f"bug {x.split()[1]}",
+                [program, "--bug", x.split()[1], "--runs", "3000"], {}, 900)
+            for x in listed if x.startswith("bug ")]
 
 
-def scripts(tally, build_name, names, env=None, seconds=3600):
-    """Two at a time, most of their time being spent in waiting; but for those
-    that hold the machine to a bound in time."""
+def scripts(build_name, names, env=None, seconds=3600):
     full = dict(SANITIZE, PENN_BUILD=os.path.abspath(f"build/{build_name}"),
                 **(env or {}))
-    jobs = {n: (f"{n} ({build_name})", [sys.executable, n], full, seconds)
-            for n in names}
-    alone = [n for n in names if os.path.basename(n) in ALONE]
-    run_all(tally, [jobs[n] for n in longest_first(names) if n not in alone],
-            width=2)
-    beside.stand_still(True)
-    try:
-        run_all(tally, [jobs[n] for n in alone])
-    finally:
-        beside.stand_still(False)
+    alone = ALONE if build_name == "test" else ALONE_SANITIZED
+    return [Job(f"{n} ({build_name})", [sys.executable, n], full, seconds,
+                SCRIPT, os.path.basename(n) in alone)
+            for n in longest_first(names)]
 
 
-# name, least level, builds, what it does (tally, level); first what can go on
-# beside all the others
+def tidy(level):
+    more = {QUICK: ["--quick"], DEFAULT: [], FULL: ["--all"]}[level]
+    return [Job("tidy", [sys.executable, "tests/tidy/tidy.py", ".",
+                         "build/test", *more], {}, 7200)]
+
+
+# name, least level, build, its jobs at a level
 PARTS = [
-    ("tidy", QUICK, ["test"], lambda t, n: run_all(t, [(
-        "tidy", [sys.executable, "tests/tidy/tidy.py", ".", "build/test",
-                 *{QUICK: ["--quick"], DEFAULT: [], FULL: ["--all"]}[n]], {},
-                 7200)])),
-    ("sim", QUICK, ["test"],
-     lambda t, n: sim(t, "test", {QUICK: 100, DEFAULT: 600, FULL: 100000}[n])),
-    ("scenarios", DEFAULT, ["test"], scenarios),
-    ("unit", QUICK, ["test"], lambda t, n: unit(t, "test")),
-    ("man", QUICK, ["test"],
-     lambda t, n: scripts(t, "test", ["tests/unit/check_man.py"])),
-    ("cluster", DEFAULT, ["test"], lambda t, n: scripts(
-        t, "test", sorted(glob.glob("tests/cluster/test_*.py")),
+    ("tidy", QUICK, "test", tidy),
+    ("sim", QUICK, "test",
+     lambda n: sim("test", {QUICK: 100, DEFAULT: 600, FULL: 100000}[n])),
+    ("scenarios", DEFAULT, "test", scenarios),
+    ("unit", QUICK, "test", lambda n: unit("test")),
+    ("man", QUICK, "test",
+     lambda n: scripts("test", ["tests/unit/check_man.py"])),
+    ("cluster", DEFAULT, "test", lambda n: scripts(
+        "test", sorted(glob.glob("tests/cluster/test_*.py")),
         {"PENN_KILLS": "200", "PENN_CHAOS": "600"} if n == FULL else {})),
-    ("crash", DEFAULT, ["test"], lambda t, n: scripts(
-        t, "test", sorted(glob.glob("tests/crash/test_*.py")),
-        {"PENN_CRASH_POINTS": "20000", "PENN_CRASH_KILLS": "10"} if n == FULL else {})),
-    ("e2e", DEFAULT, ["test"], lambda t, n: scripts(
-        t, "test", sorted(glob.glob("tests/e2e/test_*.py")),
+    ("crash", DEFAULT, "test", lambda n: scripts(
+        "test", sorted(glob.glob("tests/crash/test_*.py")),
+        {"PENN_CRASH_POINTS": "20000", "PENN_CRASH_KILLS": "10"}
+        if n == FULL else {})),
+    ("e2e", DEFAULT, "test", lambda n: scripts(
+        "test", sorted(glob.glob("tests/e2e/test_*.py")),
         {"PENN_ROUNDS": "20" if n == FULL else "5"})),
-    ("asan-unit", DEFAULT, ["asan"], lambda t, n: unit(t, "asan")),
-    ("asan-sim", DEFAULT, ["asan"],
-     lambda t, n: sim(t, "asan", 2000 if n == FULL else 100)),
-    ("asan-cluster", DEFAULT, ["asan"], lambda t, n: scripts(
-        t, "asan", sorted(glob.glob("tests/cluster/test_*.py")),
+    ("asan-unit", DEFAULT, "asan", lambda n: unit("asan")),
+    ("asan-sim", DEFAULT, "asan",
+     lambda n: sim("asan", 2000 if n == FULL else 100)),
+    ("asan-cluster", DEFAULT, "asan", lambda n: scripts(
+        "asan", sorted(glob.glob("tests/cluster/test_*.py")),
         {} if n == FULL else {"PENN_SUBSET": "1", "PENN_KILLS": "3"})),
-    ("tsan", DEFAULT, ["tsan"], lambda t, n: unit(t, "tsan", THREADED)),
+    ("tsan", DEFAULT, "tsan", lambda n: unit("tsan", THREADED)),
 ]
 COMPUTING = ("tidy", "sim", "scenarios", "asan-sim")  # nothing waits there
 
 
-def timed(name, run, tally, level):
-    start = time.monotonic()
-    tally.say(f"== {name}")
-    run(tally, level)
-    tally.say(f"== {name}: {time.monotonic() - start:.0f} s")
+class Shares:
+    """How much of the machine is taken."""
+
+    def __init__(self):
+        self.free, self.changed = SHARES, threading.Condition()
+
+    def take(self, n):
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= n)
+            self.free -= n
+
+    def give(self, n):
+        with self.changed:
+            self.free += n
+            self.changed.notify()
 
 
-def timed_beside(name, run, level):
-    tally = Tally()
-    tally.lines = []
-    timed(name, run, tally, level)
-    say("\n".join(tally.lines))
-    return tally
+class Run:
+    def __init__(self, level, tally):
+        self.level, self.tally, self.shares = level, tally, Shares()
+        self.front = concurrent.futures.ThreadPoolExecutor(SHARES)
+        self.lane = concurrent.futures.ThreadPoolExecutor(1)
+        self.builds, self.going, self.alone = {}, [], []
 
+    def build_all(self, names):
+        """The first at once, the others beside what that one is enough for."""
+        for i, name in enumerate(names):
+            self.builds[name] = (self.lane if i > 0 else self.front).submit(
+                build, name, i > 0)
+            if i == 0:
+                concurrent.futures.wait([self.builds[name]])
 
-def run_parts(parts, level, tally):
-    """Those that compute go on beside the others, one after the other."""
-    built, going = {}, []
-    apart = any(name not in COMPUTING for name, _, _ in parts)
-    with concurrent.futures.ThreadPoolExecutor(1) as lane:
-        for name, builds, run in parts:
-            for b in builds:
-                if b not in built:
-                    built[b] = build(b)
-                if not built[b]:
-                    tally.failed += 1
-                    tally.failures.append(f"build {b}")
-            if not all(built[b] for b in builds):
-                continue
-            if apart and name in COMPUTING:
-                going.append(lane.submit(timed_beside, name, run, level))
-            else:
-                timed(name, run, tally, level)
-        for g in going:
-            tally.add(g.result())
+    def built(self, name):
+        if self.builds[name].result():
+            return True
+        self.tally.add(0, 1, [f"build {name}, needed by a part"])
+        return False
+
+    def in_front(self, job, part):
+        try:
+            perform(self.tally, part, job)
+        finally:
+            self.shares.give(job.shares)
+
+    def compute(self, row):
+        """In the lane: one part after the other, as wide as the machine."""
+        name, _, build_name, jobs_of = row
+        if self.built(build_name):
+            jobs = jobs_of(self.level)
+            part = Part(name, jobs)
+            with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
+                for f in [pool.submit(perform, self.tally, part, job, True)
+                          for job in jobs]:
+                    f.result()
+
+    def begin(self, row):
+        """Begins a part's jobs as there is room, but for those that run
+        alone."""
+        name, _, build_name, jobs_of = row
+        if not self.built(build_name):
+            return
+        jobs = jobs_of(self.level)
+        self.alone += [job for job in jobs if job.alone]
+        jobs = [job for job in jobs if not job.alone]
+        part = Part(name, jobs)
+        for job in jobs:
+            self.shares.take(job.shares)
+            self.going.append(self.front.submit(self.in_front, job, part))
+
+    def one_by_one(self):
+        part = Part("one by one", self.alone)
+        beside.stand_still(True)
+        try:
+            for job in self.alone:
+                perform(self.tally, part, job)
+        finally:
+            beside.stand_still(False)
+
+    def all(self, rows):
+        self.build_all(list(dict.fromkeys(row[2] for row in rows)))
+        lane = [self.lane.submit(self.compute, row) for row in rows
+                if row[0] in COMPUTING]
+        for row in rows:
+            if row[0] not in COMPUTING:
+                self.begin(row)
+        for f in self.going:
+            f.result()
+        self.one_by_one()
+        for f in lane:
+            f.result()
 
 
 def main():
@@ -381,12 +475,12 @@ def main():
     signal.signal(signal.SIGTERM, beside.end_all)
     tally, began = Tally(), time.monotonic()
     try:
-        run_parts([(name, builds, run) for name, least, builds, run in PARTS
-                   if (name in wanted if wanted else least <= level)],
-                  level, tally)
-    except BaseException:
-        beside.end()
-        raise
+        Run(level, tally).all(
+            [row for row in PARTS
+             if (row[0] in wanted if wanted else row[1] <= level)])
+    except BaseException:  # not to wait for what still goes on
+        traceback.print_exc()
+        beside.end_all(signal.SIGINT, None)
     if tally.failures:
         say("failed:\n  " + "\n  ".join(tally.failures))
     say(f"took {time.monotonic() - began:.0f} s")
