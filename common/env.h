@@ -89,6 +89,11 @@ struct env_lent {
 /* Writes of whole blocks of 4 KiB, in the file and in memory, go past the page
  * cache where the file system lets them. */
 #define ENV_DIRECT 32u
+/* Only read, by file_fetch() and file_read(), and that now and then: there may
+ * be more of these than a process may have descriptors, so it has one only
+ * while it is in use, and some time beyond. Opening it need not show whether
+ * there is such a file; its name must stay until it is closed. */
+#define ENV_SELDOM 128u
 
 struct env_ops {
     /* CLOCK_BOOTTIME in microseconds: monotonic, the only clock of logic. */

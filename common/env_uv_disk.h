@@ -1,7 +1,8 @@
 /*
  * The disk's part of the libuv env, within it: env_uv_disk_io.c is the data
  * directory, env_uv_file_io.c what blocks, env_uv_ahead_io.c reads ahead,
- * env_uv_queue_io.c is what runs beside the loop.
+ * env_uv_seldom_io.c bounds descriptors, env_uv_queue_io.c is what runs beside
+ * the loop.
  */
 #ifndef COMMON_ENV_UV_DISK_H
 #define COMMON_ENV_UV_DISK_H
@@ -30,13 +31,14 @@ struct disk_op {
     uint8_t *out;
     size_t len;
     bool in_thread;
+    int fd; /* it reads this; -1: it opens FROM, and leaves it here */
     /* DISK_WRITE */
     struct slice data;
     bool sync, sync_failed;
     int64_t sync_us; /* that its fdatasync took */
     /* DISK_PUBLISH, DISK_REMOVE */
     bool running;
-    char *from, *to;
+    char *from, *to; /* FROM: also of a DISK_FETCH of a file with SELDOM */
     TAILQ_ENTRY(disk_op) link;
     TAILQ_ENTRY(disk_op) done_link;
 };
@@ -48,19 +50,24 @@ struct env_file {
     int medium_fd; /* O_DIRECT; -1: reads go through the page cache */
     int direct_fd; /* O_DIRECT for writes; -1: through the page cache */
     bool ahead;    /* read from front to end */
+    bool seldom;   /* FD is -1 at times (env_uv_seldom_io.c) */
     char *name;
     bool sync_failed;   /* R18: nothing more is written */
     bool closing;       /* closed by its user, operations still under way */
     struct op_list ops; /* the first one is running */
     uint32_t fetches;   /* under way, in no order */
     TAILQ_ENTRY(env_file) link;
+    TAILQ_ENTRY(env_file) by_use; /* SELDOM, while it has a descriptor */
 };
+TAILQ_HEAD(file_list, env_file);
 
 struct ahead; /* env_uv_ahead_io.c */
 
 struct disk {
     int dir_fd, lock_fd; /* -1: no disk */
-    TAILQ_HEAD(, env_file) files;
+    struct file_list files;
+    struct file_list seldom; /* have a descriptor; last used, last */
+    uint32_t seldom_count;
     struct op_list names; /* publish and remove */
     unsigned names_running;
     struct op_list fetches; /* waiting for one of their threads */
@@ -118,6 +125,15 @@ static inline bool env_uv_file_busy(const struct env_file *f)
 {
     return f->fetches > 0 || !TAILQ_EMPTY(&f->ops);
 }
+/* F, with SELDOM, has the descriptor FD from now on, which it takes; or F has
+ * one already, and FD is closed. Others may lose theirs for it. */
+void env_uv_seldom_keep(struct env_file *f, int fd);
+/* F is being used. */
+void env_uv_seldom_used(struct env_file *f);
+/* Sees to it that F has a descriptor. Blocks. */
+enum status env_uv_seldom_open(struct env_file *f) MUST_CHECK;
+/* F loses its descriptor, if it has one. */
+void env_uv_seldom_close(struct env_file *f);
 /* Gives F's memory and descriptors back. */
 void env_uv_file_free(struct env_file *f);
 /* As env_uv_file_read() of an ENV_AHEAD file: bytes read, -1 with errno. */

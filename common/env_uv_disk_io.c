@@ -162,6 +162,7 @@ enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
     struct disk *d = &u->disk;
     d->dir_fd = d->lock_fd = -1;
     TAILQ_INIT(&d->files);
+    TAILQ_INIT(&d->seldom);
     TAILQ_INIT(&d->names);
     TAILQ_INIT(&d->fetches);
     TAILQ_INIT(&d->done);

@@ -60,8 +60,10 @@ enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
 {
     struct env_uv *u = env_uv_of(e);
     int dir = env_uv_dir_of(u, name);
-    int fd = openat(dir, name, open_flags(flags), 0600);
-    if (fd < 0) {
+    bool seldom = (flags & ENV_SELDOM) != 0;
+    assert(!seldom || flags == ENV_SELDOM);
+    int fd = seldom ? -1 : openat(dir, name, open_flags(flags), 0600);
+    if (fd < 0 && !seldom) {
         return env_uv_disk_counted(u, status_from_errno(errno));
     }
     if ((flags & ENV_CREATE) != 0 && (flags & ENV_TEMPORARY) == 0) {
@@ -79,6 +81,7 @@ enum status env_uv_file_open(struct env *e, const char *name, unsigned flags,
     if ((flags & ENV_DIRECT) != 0) { /* it can be done without */
         f->direct_fd = openat(dir, name, O_WRONLY | O_DIRECT | O_CLOEXEC);
     }
+    f->seldom = seldom;
     f->ahead = (flags & ENV_AHEAD) != 0;
     if (f->ahead && f->medium_fd < 0) {
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -96,7 +99,10 @@ void env_uv_file_free(struct env_file *f)
     struct env_uv *u = f->u;
     TAILQ_REMOVE(&u->disk.files, f, link);
     env_uv_ahead_forget(u->disk.ahead, f);
-    (void)close(f->fd);
+    env_uv_seldom_close(f);
+    if (f->fd >= 0) {
+        (void)close(f->fd);
+    }
     if (f->medium_fd >= 0) {
         (void)close(f->medium_fd);
     }
@@ -120,6 +126,10 @@ void env_uv_file_close(struct env_file *f)
 enum status env_uv_file_size(struct env_file *f, uint64_t *out)
 {
     struct stat st;
+    enum status s = env_uv_seldom_open(f);
+    if (s != ST_OK) {
+        return s;
+    }
     if (fstat(f->fd, &st) != 0) {
         return env_uv_disk_counted(f->u, status_from_errno(errno));
     }
@@ -195,6 +205,11 @@ static ssize_t read_medium(struct env_file *f, uint64_t offset, uint8_t *out,
 enum status env_uv_file_read(struct env_file *f, uint64_t offset, void *out,
                              size_t len, size_t *got)
 {
+    enum status s = env_uv_seldom_open(f);
+    if (s != ST_OK) {
+        return s;
+    }
+    env_uv_seldom_used(f);
     ssize_t n = f->medium_fd >= 0 ? read_medium(f, offset, out, len)
                                   : read_cached(f, offset, out, len);
     if (n < 0 && f->medium_fd >= 0 && errno == EINVAL) {

@@ -151,8 +151,14 @@ static enum status run_fetch(struct disk_op *op)
     if (op->f->medium_fd >= 0 && fetch_direct(op, &direct)) {
         return direct;
     }
+    if (op->fd < 0) {
+        op->fd = openat(op->u->disk.dir_fd, op->from, O_RDONLY | O_CLOEXEC);
+    }
+    if (op->fd < 0) {
+        return status_from_errno(errno);
+    }
     while (got < op->len) {
-        ssize_t n = pread(op->f->fd, op->out + got, op->len - got,
+        ssize_t n = pread(op->fd, op->out + got, op->len - got,
                           (off_t)(op->offset + got));
         if (n < 0 && errno == EINTR) {
             continue;
@@ -329,6 +335,8 @@ static void start_fetches(struct disk *d)
         TAILQ_REMOVE(&d->fetches, op, link);
         d->fetching++;
         op->in_thread = true;
+        op->fd = op->f->fd;
+        op->from = op->fd < 0 ? xstrdup(op->f->name) : NULL;
         queue(op, on_work);
     }
 }
@@ -338,6 +346,9 @@ static void finish_fetch(struct disk_op *op)
     struct env_file *f = op->f;
     struct disk *d = &op->u->disk;
     f->fetches--;
+    if (op->from != NULL && op->fd >= 0) {
+        env_uv_seldom_keep(f, op->fd);
+    }
     if (f->closing && !env_uv_file_busy(f)) {
         env_uv_file_free(f);
     }
@@ -474,7 +485,8 @@ static bool read_cached(struct disk_op *op)
 {
     struct disk *d = &op->u->disk;
     struct iovec v = {.iov_base = op->out, .iov_len = op->len};
-    if (op->status != ST_OK || d->no_cached_reads || op->f->medium_fd >= 0) {
+    if (op->status != ST_OK || d->no_cached_reads || op->f->medium_fd >= 0 ||
+        op->f->fd < 0) {
         return false;
     }
     ssize_t n = preadv2(op->f->fd, &v, 1, (off_t)op->offset, RWF_NOWAIT);
@@ -492,6 +504,7 @@ void env_uv_file_fetch(struct env_file *f, uint64_t offset, void *out,
     op->out = out;
     op->len = len;
     f->fetches++;
+    env_uv_seldom_used(f);
     if (read_cached(op)) {
         TAILQ_INSERT_TAIL(&f->u->disk.done, op, done_link);
     } else {

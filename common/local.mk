@@ -26,7 +26,7 @@ libcommon_a_SOURCES += \
     common/env_uv_conn_io.c common/env_uv_listen_io.c \
     common/env_uv_net_io.c \
     common/env_uv_disk_io.c common/env_uv_file_io.c \
-    common/env_uv_ahead_io.c \
+    common/env_uv_ahead_io.c common/env_uv_seldom_io.c \
     common/env_uv_queue_io.c common/env_uv_timer_io.c \
     common/env_uv_work_io.c \
     common/hello.c common/hello.h common/roles.def \

@@ -323,6 +323,19 @@ enum status blob_file_for(struct blobs *b, uint64_t size,
 
 /* ---- sealing and removing ---- */
 
+/* F is only read from now on, and holds no descriptor for it. */
+static void rest(struct blob_file *f)
+{
+    char name[BLOB_NAME_MAX];
+    struct env_file *file;
+    struct env *e = f->b->env;
+    blob_file_name(f->b, f->sequence, name);
+    if (e->ops->file_open(e, name, ENV_SELDOM, &file) == ST_OK) {
+        e->ops->file_close(f->file);
+        f->file = file;
+    }
+}
+
 static void on_sealed(struct env_io *io, enum status s)
 {
     struct blob_op *op = io->data;
@@ -339,6 +352,7 @@ static void on_sealed(struct env_io *io, enum status s)
     }
     /* Without its index, for want of space, it is walked at the next start. */
     f->sealed = true;
+    rest(f);
     blob_file_tend(f);
     blobs_collect(b);
 }

@@ -189,16 +189,22 @@ static void walk(struct recovery *v)
 
 /* Gives F the index that it lacks, durably, with all that is in it: the next
  * start need not walk it. A full disk can do without. */
-static enum status write_index(struct recovery *v)
+static enum status write_index(struct recovery *v, const char *name)
 {
     struct blob_file *f = v->f;
     struct buf footer = {0};
-    const struct env_ops *ops = v->b->env->ops;
-    enum status s = ops->file_sync_now(f->file);
+    struct env *e = v->b->env;
+    struct env_file *to;
+    enum status s = e->ops->file_open(e, name, 0, &to);
+    if (s != ST_OK) {
+        return s;
+    }
+    s = e->ops->file_sync_now(to);
     if (s == ST_OK && !TAILQ_EMPTY(&f->blobs)) {
         blob_footer_encode(f, &footer);
-        s = ops->file_write_now(f->file, f->end, buf_slice(&footer));
+        s = e->ops->file_write_now(to, f->end, buf_slice(&footer));
     }
+    e->ops->file_close(to);
     buf_free(&footer);
     return s == ST_NO_SPACE ? ST_OK : s;
 }
@@ -225,7 +231,7 @@ static enum status read_file(struct recovery *v, const char *name,
     v->f->indexed = read_index(v);
     if (!v->f->indexed) {
         walk(v);
-        s = write_index(v);
+        s = write_index(v, name);
         if (s != ST_OK) {
             return err_set(err, s, "%s: cannot be written: %s", name,
                            status_text(s));
@@ -247,7 +253,7 @@ static enum status recover_file(struct recovery *v, uint64_t sequence,
     v->f->full = true;
     v->f->sealed = true;
     v->f->recovered = true;
-    enum status s = e->ops->file_open(e, name, 0, &v->f->file);
+    enum status s = e->ops->file_open(e, name, ENV_SELDOM, &v->f->file);
     if (s == ST_OK) {
         s = open_medium(v, name, &v->medium);
     }

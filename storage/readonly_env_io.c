@@ -6,6 +6,7 @@
  */
 #include "storage/readonly_env_io.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,9 @@ struct readonly_env {
 };
 
 struct env_file {
-    int fd; /* -1: it has no contents */
+    int fd;     /* -1: it has no contents, or there is a NAME */
+    char *name; /* with ENV_SELDOM: opened again for each read */
+    struct env *e;
 };
 
 static struct readonly_env *of(struct env *e)
@@ -96,6 +99,12 @@ static enum status file_open(struct env *e, const char *name, unsigned flags,
     }
     struct env_file *f = xcalloc(1, sizeof(*f));
     f->fd = fd;
+    f->e = e;
+    if ((flags & ENV_SELDOM) != 0 && fd >= 0) {
+        f->name = xstrdup(name);
+        f->fd = -1;
+        (void)close(fd);
+    }
     *out = f;
     return ST_OK;
 }
@@ -105,12 +114,14 @@ static void file_close(struct env_file *f)
     if (f->fd >= 0) {
         (void)close(f->fd);
     }
+    free(f->name);
     free(f);
 }
 
 static enum status file_size(struct env_file *f, uint64_t *out)
 {
     struct stat st = {.st_size = 0};
+    assert(f->name == NULL);
     if (f->fd >= 0 && fstat(f->fd, &st) != 0) {
         return status_from_errno(errno);
     }
@@ -118,13 +129,12 @@ static enum status file_size(struct env_file *f, uint64_t *out)
     return ST_OK;
 }
 
-static enum status file_read(struct env_file *f, uint64_t offset, void *out,
-                             size_t len, size_t *got)
+static enum status read_fd(int fd, uint64_t offset, void *out, size_t len,
+                           size_t *got)
 {
     size_t done = 0;
-    while (f->fd >= 0 && done < len && offset <= INT64_MAX - len) {
-        ssize_t n =
-            pread(f->fd, (uint8_t *)out + done, len - done, (off_t)offset);
+    while (fd >= 0 && done < len && offset <= INT64_MAX - len) {
+        ssize_t n = pread(fd, (uint8_t *)out + done, len - done, (off_t)offset);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -139,6 +149,21 @@ static enum status file_read(struct env_file *f, uint64_t offset, void *out,
     }
     *got = done;
     return ST_OK;
+}
+
+static enum status file_read(struct env_file *f, uint64_t offset, void *out,
+                             size_t len, size_t *got)
+{
+    if (f->name == NULL) {
+        return read_fd(f->fd, offset, out, len, got);
+    }
+    int fd = open_at(of(f->e)->dir_fd, f->name, 0);
+    if (fd < 0) {
+        return status_from_errno(errno);
+    }
+    enum status s = read_fd(fd, offset, out, len, got);
+    (void)close(fd);
+    return s;
 }
 
 /* At once: nothing here runs beside its caller. */

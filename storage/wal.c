@@ -254,6 +254,16 @@ static void rest(struct wal *w)
     }
 }
 
+static struct wal_segment *segment_of(struct wal *w, uint64_t sequence)
+{
+    for (size_t i = w->live.count; i-- > 0;) {
+        if (w->live.at[i].sequence == sequence) {
+            return &w->live.at[i];
+        }
+    }
+    return NULL;
+}
+
 /* G, the oldest, is on disk. */
 static void group_done(struct wal *w, struct wal_group *g)
 {
@@ -264,6 +274,10 @@ static void group_done(struct wal *w, struct wal_group *g)
     }
     w->synced = g->end;
     w->marked = g->mark > w->marked ? g->mark : w->marked;
+    struct wal_segment *s = segment_of(w, g->sequence);
+    if (s != NULL && s->base + s->size <= w->synced) {
+        wal_segment_rest(w, s);
+    }
     w->queued -= g->bytes;
     w->stats.groups++;
     metric_add_size(&w->stats.group_records, g->records);
@@ -297,16 +311,6 @@ static void on_group_written(struct env_io *io, enum status s)
         wal_begin_tend(w);
     }
     wal_check_stopped(w);
-}
-
-static struct wal_segment *segment_of(struct wal *w, uint64_t sequence)
-{
-    for (size_t i = w->live.count; i-- > 0;) {
-        if (w->live.at[i].sequence == sequence) {
-            return &w->live.at[i];
-        }
-    }
-    return NULL;
 }
 
 void wal_pump(struct wal *w)

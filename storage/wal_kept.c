@@ -226,6 +226,9 @@ static void to_spare(struct wal *w, struct wal_segment s)
     s.row_cap = 0;
     s.changed = 0;
     s.size = s.unfit ? 0 : s.size; /* 0: tending removes it */
+    if (w->running) {
+        wal_segment_wake(w, &s);
+    }
     if (s.file != NULL || s.slot != 0) {
         wal_segments_add(&w->spare, &s);
     }

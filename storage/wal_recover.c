@@ -276,25 +276,45 @@ static enum status read_chain(struct recovery *v, struct place *at)
 
 /* ---- ready to append ---- */
 
-static enum status open_all(struct recovery *v, struct wal_segments *list)
+static enum status open_one(struct recovery *v, struct wal_segment *x,
+                            unsigned flags, bool sync)
+{
+    char name[WAL_FILE_MAX];
+    struct wal *w = v->w;
+    if (x->slot == 0) {
+        return ST_OK; /* a hole, or a new tail */
+    }
+    wal_file_name(w, x->slot, name);
+    enum status s = w->env->ops->file_open(w->env, name, flags, &x->file);
+    x->seldom = flags == ENV_SELDOM;
+    if (s == ST_OK && sync) {
+        s = w->env->ops->file_sync_now(x->file);
+    }
+    return s == ST_OK ? s : err_set(v->err, s, "%s: %s", name, status_text(s));
+}
+
+/* Of the spare ones as many as there may be: tending removes the rest. */
+static enum status open_all(struct recovery *v)
 {
     struct wal *w = v->w;
-    for (size_t i = 0; i < list->count; i++) {
-        struct wal_segment *x = &list->at[i];
-        char name[WAL_FILE_MAX];
-        if (x->slot == 0) {
-            continue; /* a hole, or a new tail */
-        }
-        wal_file_name(w, x->slot, name);
-        enum status s = w->env->ops->file_open(w->env, name, 0, &x->file);
-        if (s == ST_OK && list == &w->live) {
-            s = w->env->ops->file_sync_now(x->file);
-        }
-        if (s != ST_OK) {
-            return err_set(v->err, s, "%s: %s", name, status_text(s));
+    enum status s = ST_OK;
+    uint32_t spares = 0;
+    for (size_t i = 0; i < w->spare.count && s == ST_OK; i++) {
+        if (w->spare.at[i].size == w->o.segment_size &&
+            spares++ < WAL_SPARE_MAX) {
+            s = open_one(v, &w->spare.at[i], 0, false);
         }
     }
-    return ST_OK;
+    for (size_t i = 0; i < w->kept.count && s == ST_OK; i++) {
+        s = open_one(v, &w->kept.at[i], ENV_SELDOM, false);
+    }
+    for (size_t i = 0; i < w->live.count && s == ST_OK; i++) {
+        s = open_one(v, &w->live.at[i], 0, true);
+        if (s == ST_OK && i + 1 < w->live.count && w->live.at[i].slot != 0) {
+            wal_segment_rest(w, &w->live.at[i]);
+        }
+    }
+    return s;
 }
 
 /* Where a log goes on of which nothing is needed: behind all that ever was, as
@@ -451,13 +471,7 @@ static enum status recover(struct recovery *v)
     v->report->begin = w->live.at[0].base;
     v->report->end = w->end;
     w->synced = w->marked = w->data_end = w->end;
-    s = open_all(v, &w->spare);
-    if (s == ST_OK) {
-        s = open_all(v, &w->kept);
-    }
-    if (s == ST_OK) {
-        s = open_all(v, &w->live);
-    }
+    s = open_all(v);
     if (s == ST_OK) {
         s = wal_mark_now(w, v->err);
     }

@@ -39,6 +39,7 @@ static uint64_t usable_spares(const struct wal *w)
     uint64_t count = 0;
     for (size_t i = 0; i < w->spare.count; i++) {
         count += w->spare.at[i].size == w->o.segment_size &&
+                 w->spare.at[i].file != NULL &&
                  wal_segment_usable(w, &w->spare.at[i]);
     }
     return count;

@@ -17,6 +17,9 @@
  * A segment that nobody needs becomes a spare one, and is used again, or
  * removed, when it is on disk that nobody needs it (wal_begin.c): so recovery
  * never takes its absence for a gap.
+ *
+ * There may be many thousand segments. Only those that are written, or will be
+ * next, hold a descriptor; all else is opened when it is read (ENV_SELDOM).
  */
 #include "storage/wal_private.h"
 
@@ -197,11 +200,42 @@ bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare)
     return spare->until <= w->begin_durable && spare->reads == 0;
 }
 
+void wal_segment_rest(struct wal *w, struct wal_segment *s)
+{
+    char name[WAL_FILE_MAX];
+    struct env_file *f;
+    wal_file_name(w, s->slot, name);
+    if (!s->seldom &&
+        w->env->ops->file_open(w->env, name, ENV_SELDOM, &f) == ST_OK) {
+        w->env->ops->file_close(s->file);
+        s->file = f;
+        s->seldom = true;
+    }
+}
+
+void wal_segment_wake(struct wal *w, struct wal_segment *s)
+{
+    char name[WAL_FILE_MAX];
+    if (s->file != NULL && !s->seldom) {
+        return;
+    }
+    if (s->file != NULL) {
+        w->env->ops->file_close(s->file);
+        s->file = NULL;
+        s->seldom = false;
+    }
+    wal_file_name(w, s->slot, name);
+    if (s->size != w->o.segment_size || w->spare.count >= WAL_SPARE_MAX ||
+        w->env->ops->file_open(w->env, name, 0, &s->file) != ST_OK) {
+        s->file = NULL;
+    }
+}
+
 bool wal_segment_bind(struct wal *w, struct wal_segment *s)
 {
     for (size_t i = 0; i < w->spare.count && s->file == NULL; i++) {
         const struct wal_segment *x = &w->spare.at[i];
-        if (x->size == s->size && wal_segment_usable(w, x)) {
+        if (x->size == s->size && x->file != NULL && wal_segment_usable(w, x)) {
             s->slot = x->slot;
             s->file = x->file;
             w->stats.segments_reused += x->sequence != 0;
@@ -426,7 +460,9 @@ static void remove_spare(struct wal *w, size_t at)
 {
     char name[WAL_FILE_MAX];
     wal_file_name(w, w->spare.at[at].slot, name);
-    w->env->ops->file_close(w->spare.at[at].file);
+    if (w->spare.at[at].file != NULL) {
+        w->env->ops->file_close(w->spare.at[at].file);
+    }
     wal_segments_erase(&w->spare, at);
     w->removing = true;
     wal_io_begin(w, &w->removal, on_removed, w);
@@ -434,11 +470,12 @@ static void remove_spare(struct wal *w, size_t at)
 }
 
 /* A spare one that is of no use: made under another configuration, damaged,
- * or one too many; spare.count if none. */
+ * not open, or one too many; spare.count if none. */
 static size_t superfluous(const struct wal *w)
 {
     for (size_t i = 0; i < w->spare.count; i++) {
-        bool odd = w->spare.at[i].size != w->o.segment_size;
+        bool odd = w->spare.at[i].size != w->o.segment_size ||
+                   w->spare.at[i].file == NULL;
         if ((odd || w->spare.count > WAL_SPARE_MAX) &&
             wal_segment_usable(w, &w->spare.at[i])) {
             return i;

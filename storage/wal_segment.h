@@ -33,6 +33,7 @@ struct wal_segment {
     uint64_t base;
     uint64_t size;
     struct env_file *file; /* NULL: waits for one, or is lost */
+    bool seldom;           /* FILE is ENV_SELDOM: it is only read */
     bool unfit;            /* damaged: never used again */
     uint64_t until;        /* spare: usable once this is durably not needed */
     uint32_t reads;        /* under way (wal_value.c): not written meanwhile */
@@ -78,6 +79,11 @@ void wal_segment_header(const struct wal *w, const struct wal_segment *s,
 bool wal_waits(struct wal *w);
 /* True if SPARE may be written: its former contents are durably not needed. */
 bool wal_segment_usable(const struct wal *w, const struct wal_segment *spare);
+/* S, which has a file, is only read from now on. */
+void wal_segment_rest(struct wal *w, struct wal_segment *s);
+/* S is spare, so its file is to be written again. Without a file afterwards it
+ * is removed: there are enough without it, or it cannot be opened. */
+void wal_segment_wake(struct wal *w, struct wal_segment *s);
 /* Gives S a file if there is a free one. */
 bool wal_segment_bind(struct wal *w, struct wal_segment *s);
 /* Moves live segments that nobody needs to the free ones. */

@@ -45,6 +45,7 @@ struct env_file {
     struct inode *ino;
     char *name;
     bool readonly, medium;
+    bool seldom;  /* every read is of what has its name then */
     bool closing; /* goes when its last operation is done */
     bool failed;  /* a sync failed: takes no more writes and syncs (R18) */
     struct env_file *prev, *next; /* among the env's */
@@ -198,7 +199,8 @@ enum status disk_file_open(struct env *e, const char *name, unsigned flags,
     f->ino = ino;
     ino->refs++;
     f->name = xstrdup(name);
-    f->readonly = (flags & ENV_READONLY) != 0;
+    f->seldom = flags == ENV_SELDOM;
+    f->readonly = f->seldom || (flags & ENV_READONLY) != 0;
     f->medium = (flags & ENV_MEDIUM) != 0;
     f->next = s->files;
     if (f->next != NULL) {
@@ -248,9 +250,19 @@ enum status disk_file_size(struct env_file *f, uint64_t *out)
     return ST_OK;
 }
 
+/* What is opened when it is read must have its name then. */
+static bool still_named(const struct env_file *f)
+{
+    const struct dent *d = dents_find(&f->env->host->disk->names, f->name);
+    return !f->seldom || (d != NULL && d->ino == f->ino);
+}
+
 enum status disk_file_read(struct env_file *f, uint64_t offset, void *out,
                            size_t len, size_t *got)
 {
+    if (!still_named(f)) {
+        return ST_NOT_FOUND;
+    }
     *got = inode_read(f->ino, offset, out, len, f->medium);
     return ST_OK;
 }
@@ -471,6 +483,9 @@ static enum status op_perform(struct sim_op *op)
     case OP_FETCH:
         if (count_down(&h->disk->fail_fetch_in)) {
             return ST_IO;
+        }
+        if (!still_named(op->from_file)) {
+            return ST_NOT_FOUND;
         }
         return inode_read(op->from_file->ino, op->offset, op->out, op->len,
                           op->from_file->medium) == op->len

@@ -14,6 +14,11 @@ unit_load_SOURCES = tests/unit/test_load.c
 unit_load_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
     $(SODIUM_LIBS) $(XXHASH_LIBS)
 TESTS += unit_load
+check_PROGRAMS += unit_descriptors
+unit_descriptors_SOURCES = tests/unit/test_descriptors.c
+unit_descriptors_LDADD = libstorage.a libcommon.a $(UNIT_LIBS) $(UV_LIBS) \
+    $(SODIUM_LIBS) $(XXHASH_LIBS)
+TESTS += unit_descriptors
 unit_store_SOURCES = tests/unit/test_store.c
 unit_store_LDADD = $(ENGINE_UNIT)
 check_PROGRAMS += unit_place
