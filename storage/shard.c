@@ -12,8 +12,8 @@
  * synced, each tablet hears of its newest ordinal before it, once.
  */
 #include "storage/shard_collect.h"
+#include "storage/shard_damage.h"
 #include "storage/shard_impl.h"
-
 #include "storage/shard_repair.h"
 #include "storage/shard_scrub.h"
 
@@ -536,7 +536,7 @@ static enum status open_log(struct shard *s, struct err *err)
         t->named_clock = t->named_before = t->writing_clock;
         release_void(t);
         if (t->missing > 0 && !replica_is_damaged(t->core)) {
-            replica_lost_values(t->core, t->missing);
+            shard_repair_missing(s, t);
         }
     }
     shard_blobs_settle(s);

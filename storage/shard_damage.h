@@ -14,4 +14,8 @@ struct tablet;
  * may be another object afterwards. */
 void shard_condemn(struct shard *s, struct tablet *t, const char *what);
 
+/* Recovery has found places of T that no segment of the log has: these values
+ * are repaired from others, or, where that cannot be, T is to be rebuilt. */
+void shard_repair_missing(struct shard *s, struct tablet *t);
+
 #endif

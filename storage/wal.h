@@ -183,6 +183,8 @@ enum status wal_value_read_now(struct wal *w, uint64_t position, uint32_t len,
  * then it does nothing. */
 bool wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
                     int64_t delta);
+/* Some segment has POSITION. */
+bool wal_value_has(struct wal *w, uint64_t position);
 /* Grows with each change of what is live. What knows of the tablet's places
  * as they are now (a snapshot, a lookup) was begun at this time. */
 uint64_t wal_value_clock(const struct wal *w);

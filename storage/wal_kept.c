@@ -137,6 +137,11 @@ bool wal_value_live(struct wal *w, uint32_t tablet, uint64_t position,
     return true;
 }
 
+bool wal_value_has(struct wal *w, uint64_t position)
+{
+    return wal_segment_at(w, position) != NULL;
+}
+
 uint64_t wal_value_clock(const struct wal *w)
 {
     return w->value_clock;

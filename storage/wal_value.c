@@ -133,7 +133,7 @@ static void on_fetched(struct env_io *io, enum status s)
         return;
     }
     segment_read(w, r->slot);
-    answer(r, s);
+    answer(r, s == ST_NOT_FOUND ? ST_CORRUPT : s); /* its file is lost */
 }
 
 void wal_value_read(struct wal *w, uint64_t position, uint32_t len, uint8_t *to,
@@ -184,7 +184,7 @@ enum status wal_value_read_now(struct wal *w, uint64_t position, uint32_t len,
     }
     enum status st =
         w->env->ops->file_read(s->file, position - s->base, to, len, &got);
-    return st == ST_OK && got < len ? ST_CORRUPT : st;
+    return (st == ST_OK && got < len) || st == ST_NOT_FOUND ? ST_CORRUPT : st;
 }
 
 void wal_reads_init(struct wal *w)

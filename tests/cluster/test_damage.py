@@ -3,8 +3,8 @@ at a time, and it is started again under a writer. What was damaged must be
 found and said, mended from the others, and never served: the writer keeps a
 ledger and reads all of it back.
 
-PENN_FLIPS says how many damages there are (13, one of each kind), PENN_SEED
-which. A place that nothing ever reads is harmless: of records that is shown by
+PENN_FLIPS says how many damages there are (14, one of each kind), PENN_SEED
+which: to show many, run it with one seed after the other. A place that nothing ever reads is harmless: of records that is shown by
 its position; of files of which only part is live, kept segments and the blob
 log, by --inspect, and it is counted as a dead byte."""
 import collections
@@ -21,7 +21,7 @@ from store import SLOW, Store, Writer, program  # noqa: E402
 
 import subprocess  # noqa: E402
 
-FLIPS = int(os.environ.get("PENN_FLIPS", "13"))
+FLIPS = int(os.environ.get("PENN_FLIPS", "14"))
 SEED = int(os.environ.get("PENN_SEED", str(random.randrange(10 ** 6))))
 BLOCK = 4096
 HEAD = 104  # what the header of a segment takes of its first block
@@ -39,14 +39,15 @@ FOUND = {
               r"scrub-damaged)",
     "kept": r"event=(value-damaged .* kind=log by=(\w+)|values-lost|"
             r"log-damaged)",
-    "kept-header": r"event=values-lost",
+    "kept-header": r"event=(header-damaged .*{file}|values-missing)",
+    "kept-gone": r"event=values-missing",
     "blob": r"event=(scrub-damaged .*{file}|value-damaged .* kind=blob by="
             r"(\w+)|blob-file-damaged .*{file}|"
             r"blob-missing|blob-damaged .*{file})",
     "index": r"event=(walked|scrub-damaged) .*{file}",
 }
 FOUND["blob-head"] = FOUND["blob-header"] = FOUND["blob-index"] = FOUND["blob"]
-PARTIAL = ("kept", "kept-header", "blob", "blob-head", "blob-header",
+PARTIAL = ("kept", "kept-header", "kept-gone", "blob", "blob-head", "blob-header",
            "blob-index")  # kinds of which only part is live
 RUNNING = ("scrub-damaged", "value-damaged")
 
@@ -219,9 +220,14 @@ def truncate(path, offset, length, rng):
     return at
 
 
+def remove(path, _offset, _length, _rng):
+    os.remove(path)
+    return 0
+
+
 KINDS = ("kept", "blob", "record", "checkpoint", "checkpoint-before", "store",
          "store.copy", "wal-begin", "header", "blob-head", "kept-header",
-         "blob-index", "blob-header")
+         "blob-index", "blob-header", "kept-gone")
 WAYS = {flip: 14, zero: 3, swap: 2, truncate: 1}
 
 
@@ -281,7 +287,7 @@ def await_found(s, victim, at, damage):
     looks = [time.monotonic() + 1]
 
     def gone():
-        if not os.path.exists(damage.path):
+        if not os.path.exists(damage.path) and damage.kind != "kept-gone":
             return True
         if damage.kind not in PARTIAL or time.monotonic() < looks[0]:
             return False
@@ -322,6 +328,7 @@ def damage(s, victim, kind, way, rng):
     if chosen is None:
         return None
     path, offset, length, base = chosen
+    way = remove if kind == "kept-gone" else way
     at = way(path, offset, length, rng)
     text = (f"{kind} of {victim} ({os.path.basename(path)}): "
             f"{way.__name__} at {at}")
@@ -334,6 +341,8 @@ def damage(s, victim, kind, way, rng):
         hurt = after.hurt(path)
         expect(after.code == 65 or not set(hurt) - {"index"},
                f"{text}: {hurt}, exit {after.code}")
+        if not hurt and kind == "kept-header":
+            hurt = ["header"]  # of which there is a copy
         expect("values" not in hurt or any(
             r["status"] != "OK" and r["partition"]
             for r in after.rows["value"]),

@@ -615,6 +615,16 @@ bool sim_disk_truncate(struct sim_host *h, const char *name, uint64_t size)
     return true;
 }
 
+bool sim_disk_remove(struct sim_host *h, const char *name)
+{
+    if (dents_find(&h->disk->names, name) == NULL) {
+        return false;
+    }
+    disk_unlink(h->disk, name);
+    h->disk->damaged = true;
+    return true;
+}
+
 bool sim_disk_was_damaged(const struct sim_host *h)
 {
     return h->disk->damaged;

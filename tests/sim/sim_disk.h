@@ -45,6 +45,7 @@ bool sim_disk_flip_bit(struct sim_host *h, const char *name, uint64_t offset,
 bool sim_disk_overwrite(struct sim_host *h, const char *name, uint64_t offset,
                         struct slice bytes);
 bool sim_disk_truncate(struct sim_host *h, const char *name, uint64_t size);
+bool sim_disk_remove(struct sim_host *h, const char *name);
 /* True if any of these was ever done to H. */
 bool sim_disk_was_damaged(const struct sim_host *h);
 /* Calls FN for each file with its name and size, in order of creation. */
