@@ -41,6 +41,10 @@ sim_SOURCES = \
     tests/sim/scenario.c tests/sim/scenario.h \
     tests/sim/scenarios.c \
     tests/sim/sim_main.c \
+    tests/sim/words.h \
+    tests/sim/words_expect.c \
+    tests/sim/words_faults.c \
+    tests/sim/words_rot.c \
     tests/sim/workload.c tests/sim/workload.h
 sim_LDADD = libsim.a libstorage_bugs.a libcoordinator_bugs.a libkv.a libcommon.a \
     $(XXHASH_LIBS)
