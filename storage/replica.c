@@ -459,6 +459,16 @@ static void on_tick(struct replica_core *r, int64_t now_us, struct effects *fx)
     }
 }
 
+static void on_updown(struct replica_core *r, const struct event *e,
+                      struct effects *fx)
+{
+    if (r->phase == PHASE_FOLLOWING && e->kind == EVENT_PEER_UP) {
+        follow_on_up(r, e->u.peer, fx);
+    } else if (r->role == REPLICA_PRIMARY && r->phase != PHASE_ENTERING) {
+        peers_on_updown(r, e, fx);
+    }
+}
+
 static void dispatch(struct replica_core *r, const struct event *e,
                      struct effects *fx)
 {
@@ -484,9 +494,7 @@ static void dispatch(struct replica_core *r, const struct event *e,
         return;
     case EVENT_PEER_UP:
     case EVENT_PEER_DOWN:
-        if (r->role == REPLICA_PRIMARY && r->phase != PHASE_ENTERING) {
-            peers_on_updown(r, e, fx);
-        }
+        on_updown(r, e, fx);
         return;
     case EVENT_SNAPSHOT:
         follow_install(r, e, fx);

@@ -186,6 +186,22 @@ static void on_cut(struct replica_core *r, const struct msg_cut *m,
     }
 }
 
+/* A connection of ours to the primary has opened. What was answered before had
+ * no way to it and is lost: so answered the first question of a primary that
+ * has just started, whose own connection opens before ours does. It would ask
+ * again, but later; and an answer that comes twice changes nothing. */
+void follow_on_up(struct replica_core *r, struct replica peer,
+                  struct effects *fx)
+{
+    if (!replica_equal(peer, r->config.primary) || r->fetching) {
+        return;
+    }
+    if (r->ask.epoch == r->config.epoch && r->acked.seq == 0) {
+        follow_answer_tail(r, fx);
+    }
+    acknowledge(r, true, fx);
+}
+
 /* ---- R17 ---- */
 
 static void on_snapshot_needed(struct replica_core *r, struct effects *fx)

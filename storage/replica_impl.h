@@ -242,6 +242,9 @@ void follow_on_message(struct replica_core *r, const struct event *e,
 void follow_on_synced(struct replica_core *r, int64_t now_us,
                       struct effects *fx);
 void follow_answer_tail(struct replica_core *r, struct effects *fx);
+/* Says again what was said while no connection led to PEER, if that leads. */
+void follow_on_up(struct replica_core *r, struct replica peer,
+                  struct effects *fx);
 void follow_install(struct replica_core *r, const struct event *e,
                     struct effects *fx);
 /* R6: says where this log ends, so that the primary sends from there. */

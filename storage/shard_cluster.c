@@ -71,10 +71,8 @@ static void tell_peer(struct shard *s, struct replica peer,
                       enum event_kind kind)
 {
     for (uint32_t i = 0; i < s->tablet_count; i++) {
-        if (replica_role_of(s->tablets[i]->core) == REPLICA_PRIMARY) {
-            struct event e = {.kind = kind, .u.peer = peer};
-            shard_step(s, s->tablets[i], &e);
-        }
+        struct event e = {.kind = kind, .u.peer = peer};
+        shard_step(s, s->tablets[i], &e);
     }
 }
 

@@ -110,6 +110,42 @@ START_TEST(r12d_a_second_answer_changes_nothing)
 }
 END_TEST
 
+static void up(uint32_t node)
+{
+    struct event e = {.kind = EVENT_PEER_UP, .u.peer = rig_node(node)};
+    rig_step(&g, &e);
+}
+
+/* A secondary's answer is lost if its connection opens after the primary's. */
+START_TEST(r12d_an_answer_that_had_no_way_comes_when_there_is_one)
+{
+    rig_enter(&g, 1, 2, "12", "");
+    up(2);
+    ck_assert_uint_eq(g.fx.count, 0); /* nothing was asked */
+    struct wire_msg m = {.type = MSG_TAIL_ASK};
+    m.u.tail_ask = (struct msg_tail_ask){
+        .tablet = 7, .epoch = 1, .dialogue = 3, .before = UINT64_MAX};
+    rig_message(&g, 2, &m);
+    ck_assert_uint_eq(rig_sent(&g, MSG_TAIL), 1);
+    up(3);
+    ck_assert_uint_eq(g.fx.count, 0);
+    up(2);
+    ck_assert_uint_eq(rig_message_sent(&g, MSG_TAIL)->u.tail.dialogue, 3);
+    rig_prepare(&g, 2, 1, NAME(1, 1), NAME(0, 0));
+    rig_sync(&g);
+    up(2);
+    ck_assert_uint_eq(rig_sent(&g, MSG_TAIL), 0);
+    ck_assert(name_equal(rig_message_sent(&g, MSG_PREPARED)->u.prepared.name,
+                         NAME(1, 1)));
+    rig_enter(&g, 2, 2, "12", "");
+    up(2);
+    ck_assert_uint_eq(g.fx.count, 0);
+    rig_config(&g, 3, 2, "12", "");
+    up(2);
+    ck_assert_uint_eq(g.fx.count, 0); /* R3 */
+}
+END_TEST
+
 START_TEST(r12d_the_silent_are_asked_ever_less)
 {
     rig_enter(&g, 1, 1, "12", "");
@@ -273,6 +309,7 @@ int main(void)
                         sizeof(lates) / sizeof(lates[0]));
     tcase_add_test(c, r12d_a_second_answer_changes_nothing);
     tcase_add_test(c, r12d_the_silent_are_asked_ever_less);
+    tcase_add_test(c, r12d_an_answer_that_had_no_way_comes_when_there_is_one);
     tcase_add_test(c, r12d_a_far_peer_streams_on);
     tcase_add_test(c, r17_a_learner_streams_from_the_log);
     tcase_add_test(c, r17_a_snapshot_if_the_log_does_not_read);
