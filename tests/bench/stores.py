@@ -145,6 +145,27 @@ class System:
         for p in self.children.values():
             p.wait()
 
+    def whole(self):
+        """All replicas hold all and are waited for."""
+        raise NotImplementedError
+
+    def kill_one(self):
+        """SIGKILL to all of the second node, which is no primary."""
+        name = f"{self.name}-2"
+        for pid in tree([self.children[name].pid]):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.children[name].wait()
+
+    def restart_one(self):
+        self.start_one(2)
+
+    def one_in_sync(self):
+        """It has all again, and is waited for again."""
+        return self.whole()
+
     def stop(self):
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -254,6 +275,18 @@ class PennCloud(System):
     def roots(self):
         return [p.pid for p in self.store.children.values()]
 
+    def whole(self):
+        return self.store.whole()
+
+    def kill_one(self):
+        self.store.kill("storage-2")
+
+    def restart_one(self):
+        self.store.spawn("storage-2")
+
+    def one_in_sync(self):
+        return self.store.in_sync("storage-2")
+
     def kill(self):
         for p in self.store.children.values():
             p.kill()
@@ -329,20 +362,26 @@ class Redis(System):
     def port(self, number=1):
         return self.base + number
 
+    def start_one(self, i):
+        of = ["--replicaof", f"127.0.0.1 {self.port()}"] if i > 1 else []
+        os.makedirs(self.data(i), exist_ok=True)
+        self.spawn(f"redis-{i}", [
+            self.peer("redis-server"), "--bind", "127.0.0.1", "--port",
+            str(self.port(i)), "--dir", self.data(i), "--appendonly",
+            "yes", "--appendfsync", "always", "--save", "",
+            # Else it waits 5 s for more replicas before it sends to one.
+            "--repl-diskless-sync-delay", "0", *of])
+
     def restart(self):
         for i in (1, 2, 3):
-            of = ["--replicaof", f"127.0.0.1 {self.port()}"] if i > 1 else []
-            os.makedirs(self.data(i), exist_ok=True)
-            self.spawn(f"redis-{i}", [
-                self.peer("redis-server"), "--bind", "127.0.0.1", "--port",
-                str(self.port(i)), "--dir", self.data(i), "--appendonly",
-                "yes", "--appendfsync", "always", "--save", "",
-                # Else it waits 5 s for more replicas before it sends to one.
-                "--repl-diskless-sync-delay", "0", *of])
+            self.start_one(i)
+
+    def whole(self):
+        return all(map(self.linked, (2, 3)))
 
     def start(self):
         self.restart()
-        wait_for(lambda: self.alive() and all(map(self.linked, (2, 3))), 60,
+        wait_for(lambda: self.alive() and self.whole(), 60,
                  "the replicas of Redis have joined")
 
     def linked(self, number):
@@ -363,18 +402,51 @@ class Etcd(System):
     def clients_port(self, number):
         return self.base + 10 + number
 
+    def start_one(self, i):
+        peers = {j: f"http://127.0.0.1:{self.base + 20 + j}" for j in (1, 2, 3)}
+        url = f"http://127.0.0.1:{self.clients_port(i)}"
+        self.spawn(f"etcd-{i}", [
+            self.peer("etcd"), "--name", f"e{i}", "--data-dir",
+            self.data(i), "--listen-client-urls", url,
+            "--advertise-client-urls", url, "--listen-peer-urls", peers[i],
+            "--initial-advertise-peer-urls", peers[i], "--initial-cluster",
+            ",".join(f"e{j}={u}" for j, u in peers.items()),
+            "--max-request-bytes", str(8 << 20), "--quota-backend-bytes",
+            str(8 << 30), "--max-txn-ops", "1024"])
+
     def restart(self):
-        peers = {i: f"http://127.0.0.1:{self.base + 20 + i}" for i in (1, 2, 3)}
         for i in (1, 2, 3):
-            url = f"http://127.0.0.1:{self.clients_port(i)}"
-            self.spawn(f"etcd-{i}", [
-                self.peer("etcd"), "--name", f"e{i}", "--data-dir",
-                self.data(i), "--listen-client-urls", url,
-                "--advertise-client-urls", url, "--listen-peer-urls", peers[i],
-                "--initial-advertise-peer-urls", peers[i], "--initial-cluster",
-                ",".join(f"e{j}={u}" for j, u in peers.items()),
-                "--max-request-bytes", str(8 << 20), "--quota-backend-bytes",
-                str(8 << 30), "--max-txn-ops", "1024"])
+            self.start_one(i)
+
+    def status(self, number):
+        return post(self.clients_port(number), "/v3/maintenance/status", {})
+
+    def kill_one(self):
+        """One that does not lead."""
+        leader = self.leader()
+        self.second = 2 if leader != self.clients_port(2) else 3
+        p = self.children[f"etcd-{self.second}"]
+        p.kill()
+        p.wait()
+
+    def restart_one(self):
+        self.start_one(self.second)
+
+    def applied(self, number):
+        """Whether it has applied what the cluster has."""
+        try:
+            s = self.status(number)
+        except (OSError, ValueError, http.client.HTTPException):
+            return False
+        most = max(int(self.status(i)["raftIndex"]) for i in (1, 2, 3)
+                   if i != number)
+        return int(s.get("raftAppliedIndex", 0)) >= most
+
+    def whole(self):
+        return self.leader() and all(map(self.applied, (1, 2, 3)))
+
+    def one_in_sync(self):
+        return self.applied(self.second)
 
     def start(self):
         self.restart()
@@ -384,7 +456,7 @@ class Etcd(System):
         """The port of the member that leads; loads go there."""
         for i in (1, 2, 3):
             try:
-                s = post(self.clients_port(i), "/v3/maintenance/status", {})
+                s = self.status(i)
             except (OSError, ValueError, http.client.HTTPException):
                 continue
             if s.get("leader", "0") == s.get("header", {}).get("member_id"):
@@ -415,9 +487,10 @@ class Postgres(System):
         expect(r.returncode == 0, f"{' '.join(argv)}: {r.stderr[-600:]}")
         return r.stdout
 
-    def sql(self, text):
+    def sql(self, text, number=1):
         return self.run("psql", "-X", "-A", "-t", "-h", "127.0.0.1", "-p",
-                        str(self.port()), "-U", "bench", "-c", text, "postgres")
+                        str(self.port(number)), "-U", "bench", "-c", text,
+                        "postgres")
 
     def start_one(self, number):
         settings = {
@@ -453,9 +526,17 @@ class Postgres(System):
                      "-p", str(self.port()), "-U", "bench", "-R", "-c", "fast",
                      "--no-sync")
             self.start_one(i)
-        wait_for(lambda: self.alive() and self.sql(
-            "SELECT count(*) FROM pg_stat_replication WHERE sync_state = "
-            "'sync'").strip() == "2", 60, "two synchronous standbys")
+        wait_for(lambda: self.alive() and self.whole(), 60,
+                 "two synchronous standbys")
+
+    def whole(self):
+        """Both are waited for; who catches up is not shown as 'sync'."""
+        try:
+            return self.sql(
+                "SELECT count(*) FROM pg_stat_replication WHERE sync_state = "
+                "'sync' AND state = 'streaming'").strip() == "2"
+        except Failure:
+            return False
 
     def connects(self, number):
         try:
@@ -469,12 +550,28 @@ class Postgres(System):
     def kill(self):
         super().kill()
         # It starts only when the last one of the old has gone.
-        wait_for(lambda: not any(self.uses(p) for p in processes()), 10,
-                 "PostgreSQL is gone")
+        self.wait_gone(self.folder)
 
-    def uses(self, pid):
+    def kill_one(self):
+        super().kill_one()
+        self.wait_gone(self.data(2))
+
+    def one_in_sync(self):
+        """Its own word, too: the primary may not have seen yet that it died."""
         try:
-            return os.readlink(f"/proc/{pid}/cwd").startswith(self.folder)
+            return self.sql("SELECT count(*) FROM pg_stat_wal_receiver WHERE "
+                            "status = 'streaming'", 2).strip() == "1" and \
+                self.whole()
+        except Failure:
+            return False
+
+    def wait_gone(self, folder):
+        wait_for(lambda: not any(self.uses(p, folder) for p in processes()),
+                 10, "PostgreSQL is gone")
+
+    def uses(self, pid, folder):
+        try:
+            return os.readlink(f"/proc/{pid}/cwd").startswith(folder)
         except OSError:
             return False
 

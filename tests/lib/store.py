@@ -272,6 +272,16 @@ class Store:
         return (s.get("healthy") and s["tablets"]["count"] == self.tablets
                 and self.open_tablets() == self.tablets)
 
+    def in_sync(self, name):
+        """It has a part in every tablet, and no learner's. (As many replicas
+        as nodes.)"""
+        try:
+            replicas = self.glance(name)["storage"]["replicas"]
+        except AWAY:
+            return False
+        return (len(replicas) == self.tablets and
+                all(r["role"] in ("primary", "secondary") for r in replicas))
+
     def wait_whole(self, seconds=30):
         try:
             wait_for(self.whole, seconds * SLOW, "the store is whole")
