@@ -334,7 +334,7 @@ def tidy(level):
 PARTS = [
     ("tidy", QUICK, "test", tidy),
     ("sim", QUICK, "test",
-     lambda n: sim("test", {QUICK: 100, DEFAULT: 600, FULL: 100000}[n])),
+     lambda n: sim("test", {QUICK: 100, DEFAULT: 900, FULL: 100000}[n])),
     ("scenarios", DEFAULT, "test", scenarios),
     ("unit", QUICK, "test", lambda n: unit("test")),
     ("man", QUICK, "test",
