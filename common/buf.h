@@ -139,6 +139,12 @@ static inline void cursor_copy(struct cursor *c, void *out, size_t size)
         memcpy(out, s.data, size);
     }
 }
+static inline struct id128 cursor_id128(struct cursor *c)
+{
+    struct id128 id = {{0}};
+    cursor_copy(c, id.b, sizeof(id.b));
+    return id;
+}
 static inline uint8_t cursor_u8(struct cursor *c)
 {
     uint8_t v = 0;

@@ -50,16 +50,6 @@ static struct slice get_bytes(struct cursor *c, size_t most)
     return cursor_bytes(c, len);
 }
 
-static struct id128 get_id(struct cursor *c)
-{
-    struct id128 id = {{0}};
-    struct slice s = cursor_bytes(c, sizeof(id.b));
-    if (s.len == sizeof(id.b)) {
-        memcpy(id.b, s.data, sizeof(id.b));
-    }
-    return id;
-}
-
 /* Every item of a list takes at least a byte, so a count beyond what is left
  * is bad before any memory is taken for it. */
 static uint32_t get_count(struct cursor *c, size_t most)
@@ -87,7 +77,7 @@ static uint32_t get_count(struct cursor *c, size_t most)
 #define F_U32(n) m->n = cursor_u32(c);
 #define F_U64(n) m->n = cursor_u64(c);
 #define F_I64(n) m->n = (int64_t)cursor_u64(c);
-#define F_ID(n) m->n = get_id(c);
+#define F_ID(n) m->n = cursor_id128(c);
 #define F_BYTES(n, most) m->n = get_bytes(c, (most));
 #define F_REC(rec, n) wire_decode_##rec(c, a, &m->n);
 #define F_LIST(rec, n, most)                                                   \

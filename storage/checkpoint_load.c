@@ -45,24 +45,14 @@ static enum status read_exactly(struct reader *r, struct buf *out, size_t len)
     return got == len ? ST_OK : corrupt(r, "ends too early");
 }
 
-static struct id128 get_id(struct cursor *c)
-{
-    struct id128 id = {{0}};
-    struct slice s = cursor_bytes(c, sizeof(id.b));
-    if (s.len == sizeof(id.b)) {
-        memcpy(id.b, s.data, s.len);
-    }
-    return id;
-}
-
 static enum status check_ids(struct reader *r, struct cursor *c,
                              const struct checkpoint_ids *ids,
                              uint32_t *config_len)
 {
     uint32_t tablet = cursor_u32(c), node = cursor_u32(c);
     *config_len = cursor_u32(c);
-    struct id128 store = get_id(c);
-    (void)get_id(c); /* the cluster: the store's file vouches for it */
+    struct id128 store = cursor_id128(c);
+    (void)cursor_id128(c); /* the cluster: the store's file vouches for it */
     if (tablet != ids->tablet || node != ids->node ||
         !id128_equal(store, ids->store)) {
         return corrupt(r, "belongs to another store or tablet");
@@ -224,7 +214,7 @@ static enum status check_end(struct reader *r, struct state *state,
 {
     struct cursor c = cursor_of(buf_slice(&r->bytes));
     uint64_t said = cursor_u64(&c);
-    struct id128 digest = get_id(&c);
+    struct id128 digest = cursor_id128(&c);
     if (c.bad || cursor_left(&c) != 0 || said != cells) {
         return corrupt(r, "bad end");
     }

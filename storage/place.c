@@ -23,16 +23,6 @@ static uint8_t *put_number(uint8_t *to, uint64_t n, size_t bytes)
     return to + bytes;
 }
 
-static struct id128 get_id(struct cursor *c)
-{
-    struct id128 id = {{0}};
-    struct slice s = cursor_bytes(c, sizeof(id.b));
-    if (s.len == sizeof(id.b)) {
-        memcpy(id.b, s.data, s.len);
-    }
-    return id;
-}
-
 uint64_t place_seed(struct slice key)
 {
     return XXH3_128bits(key.data, key.len).low64;
@@ -69,12 +59,12 @@ enum status place_decode(uint8_t tag, struct slice bytes, struct place *out)
     if (tag == VALUE_LOG) {
         p.position = cursor_u64(&c);
     } else if (tag == VALUE_BLOB) {
-        p.blob = get_id(&c);
+        p.blob = cursor_id128(&c);
     } else {
         return ST_CORRUPT;
     }
     p.len = cursor_u32(&c);
-    p.digest = get_id(&c);
+    p.digest = cursor_id128(&c);
     if (c.bad || cursor_left(&c) != 0 || p.len <= LIMIT_VALUE_INLINE ||
         p.len > LIMIT_VALUE) {
         return ST_CORRUPT;

@@ -47,14 +47,6 @@ static void encode(const struct store *s, struct buf *out)
     buf_put_u64(out, XXH3_64bits(out->data, out->len));
 }
 
-static void get_id(struct cursor *c, struct id128 *out)
-{
-    struct slice s = cursor_bytes(c, sizeof(out->b));
-    if (s.len == sizeof(out->b)) {
-        memcpy(out->b, s.data, s.len);
-    }
-}
-
 /* True if TEXT is one of ours but for its format: no newer version made it. */
 static bool rotten_format(struct slice text)
 {
@@ -86,8 +78,8 @@ static enum status decode(struct slice text, struct store *out,
     out->node = cursor_u32(&c);
     out->shards = cursor_u32(&c);
     out->logged = cursor_u32(&c) != 0;
-    get_id(&c, &out->id);
-    get_id(&c, &out->cluster);
+    out->id = cursor_id128(&c);
+    out->cluster = cursor_id128(&c);
     out->record_key[0] = cursor_u64(&c);
     out->record_key[1] = cursor_u64(&c);
     out->incarnation.counter = cursor_u64(&c);

@@ -59,16 +59,6 @@ void wal_header_encode(struct buf *out, const struct wal_header *h)
     out->len += WAL_BLOCK - used;
 }
 
-static struct id128 get_id(struct cursor *c)
-{
-    struct id128 id = {{0}};
-    struct slice s = cursor_bytes(c, sizeof(id.b));
-    if (s.len == sizeof(id.b)) {
-        memcpy(id.b, s.data, sizeof(id.b));
-    }
-    return id;
-}
-
 /* A newer format may have another layout, so its checksum need not be where
  * ours is; but a header that is ours with a format of ours in it is a rotten
  * one. */
@@ -100,8 +90,8 @@ enum status wal_header_decode(struct slice block, struct wal_header *out)
     h.node = cursor_u32(&c);
     h.shard = cursor_u32(&c);
     (void)cursor_u32(&c);
-    h.cluster = get_id(&c);
-    h.store = get_id(&c);
+    h.cluster = cursor_id128(&c);
+    h.store = cursor_id128(&c);
     h.sequence = cursor_u64(&c);
     h.base = cursor_u64(&c);
     h.size = cursor_u64(&c);

@@ -215,6 +215,17 @@ void rig_committed(struct rig *g, uint32_t from, uint64_t epoch, uint64_t seq)
     rig_message(g, from, &m);
 }
 
+void rig_log_of_five(struct rig *g)
+{
+    rig_enter(g, 1, 2, "123", "");
+    rig_fill(g, 2, 1, 1, 3);
+    rig_enter(g, 2, 2, "123", "");
+    rig_prepare(g, 2, 2, NAME(1, 3), NAME(1, 2));
+    rig_fill(g, 2, 2, 4, 5);
+    rig_committed(g, 2, 2, 2);
+    rig_enter(g, 3, 2, "123", "");
+}
+
 void rig_cut(struct rig *g, uint32_t from, uint64_t epoch, struct name to)
 {
     struct wire_msg m = {.type = MSG_CUT};

@@ -11,6 +11,13 @@
 #define RIG_RECORDS 2048
 #define RIG_NODES 10
 
+#define NAME(e, s)                                                             \
+    (struct name)                                                              \
+    {                                                                          \
+        e, s                                                                   \
+    }
+#define NONE NAME(0, 0)
+
 struct rig {
     struct log log;
     struct replica_host host;
@@ -52,6 +59,9 @@ void rig_prepare(struct rig *g, uint32_t from, uint64_t epoch,
 void rig_fill(struct rig *g, uint32_t from, uint64_t epoch, uint64_t first,
               uint64_t last);
 void rig_committed(struct rig *g, uint32_t from, uint64_t epoch, uint64_t seq);
+/* The log is (1,1) (1,2) (1,3) (2,4) (2,5), entered anew in epoch 3 with node
+ * 2 as primary. */
+void rig_log_of_five(struct rig *g);
 void rig_cut(struct rig *g, uint32_t from, uint64_t epoch, struct name to);
 void rig_acked(struct rig *g, uint32_t from, uint64_t epoch, struct name name);
 void rig_command(struct rig *g, void *cookie);

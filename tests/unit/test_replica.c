@@ -7,11 +7,6 @@
 #include <check.h>
 #include <stdlib.h>
 
-#define NAME(e, s)                                                             \
-    (struct name)                                                              \
-    {                                                                          \
-        e, s                                                                   \
-    }
 #define assert_name(is, e, s)                                                  \
     do {                                                                       \
         struct name is_ = (is);                                                \
@@ -20,11 +15,10 @@
     } while (0)
 
 static struct rig g;
-static const struct name none;
 
 static void begin(void)
 {
-    rig_start(&g, none);
+    rig_start(&g, NONE);
 }
 
 static void end(void)
@@ -37,7 +31,7 @@ static void end(void)
 START_TEST(r3_nothing_leaves_while_an_epoch_is_entered)
 {
     rig_enter(&g, 1, 2, "123", "");
-    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    rig_prepare(&g, 2, 1, NAME(1, 1), NONE);
     rig_config(&g, 2, 2, "12", "");
     ck_assert_uint_eq(g.fx.count, 1); /* its record, nothing else */
     ck_assert_int_eq(rig_effect(&g, FX_APPEND)->record.kind, WAL_EPOCH);
@@ -73,11 +67,11 @@ START_TEST(r4_a_restarted_process_has_no_part_in_the_old_epoch)
 {
     rig_enter(&g, 1, 1, "123", "");
     ck_assert_int_eq(replica_role_of(g.core), REPLICA_PRIMARY);
-    rig_restart(&g, none);
+    rig_restart(&g, NONE);
     rig_config(&g, 1, 1, "123", "");
     ck_assert_uint_eq(g.fx.count, 0);
     ck_assert_int_eq(replica_role_of(g.core), REPLICA_NONE);
-    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    rig_prepare(&g, 2, 1, NAME(1, 1), NONE);
     ck_assert_uint_eq(g.fx.count, 0);
 }
 END_TEST
@@ -89,25 +83,13 @@ START_TEST(r4_the_epoch_in_force_is_kept_until_the_next_is_durable)
     rig_enter(&g, 1, 2, "123", "");
     uint64_t first = g.records[g.count - 1].position;
     rig_config(&g, 2, 2, "12", "");
-    ck_assert_uint_le(replica_checkpointed(g.core, none, 0), first);
+    ck_assert_uint_le(replica_checkpointed(g.core, NONE, 0), first);
     rig_sync(&g);
-    ck_assert_uint_gt(replica_checkpointed(g.core, none, 0), first);
+    ck_assert_uint_gt(replica_checkpointed(g.core, NONE, 0), first);
 }
 END_TEST
 
 /* ---- R6: PREPARE ---- */
-
-/* The log is (1,1) (1,2) (1,3) (2,4) (2,5), entered anew in epoch 3. */
-static void log_of_five(void)
-{
-    rig_enter(&g, 1, 2, "123", "");
-    rig_fill(&g, 2, 1, 1, 3);
-    rig_enter(&g, 2, 2, "123", "");
-    rig_prepare(&g, 2, 2, NAME(1, 3), NAME(1, 2));
-    rig_fill(&g, 2, 2, 4, 5);
-    rig_committed(&g, 2, 2, 2);
-    rig_enter(&g, 3, 2, "123", "");
-}
 
 static const struct prepare_case {
     struct name entry, previous;
@@ -142,7 +124,7 @@ START_TEST(r6_prepare)
 {
     const struct prepare_case *c = &prepare_cases[_i];
     struct wire_msg m = {.type = MSG_PREPARE};
-    log_of_five();
+    rig_log_of_five(&g);
     m.u.prepare.tablet = 7;
     m.u.prepare.epoch = 3;
     m.u.prepare.entry = c->entry;
@@ -167,7 +149,7 @@ END_TEST
 START_TEST(r6_only_the_primary_of_the_epoch_is_heard)
 {
     rig_enter(&g, 1, 2, "123", "");
-    rig_prepare(&g, 3, 1, NAME(1, 1), none);
+    rig_prepare(&g, 3, 1, NAME(1, 1), NONE);
     ck_assert_uint_eq(g.fx.count, 0);
 }
 END_TEST
@@ -184,7 +166,7 @@ END_TEST
 
 START_TEST(r6_committed_reaches_matched_only)
 {
-    log_of_five();
+    rig_log_of_five(&g);
     rig_committed(&g, 2, 3, 5); /* nothing is matched in epoch 3 */
     ck_assert_uint_eq(rig_report(&g).committed.seq, 2);
     rig_prepare(&g, 2, 3, NAME(2, 4), NAME(1, 3));
@@ -195,7 +177,7 @@ END_TEST
 START_TEST(r6_committed_waits_for_the_own_disk)
 {
     rig_enter(&g, 1, 2, "123", "");
-    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    rig_prepare(&g, 2, 1, NAME(1, 1), NONE);
     rig_committed(&g, 2, 1, 1);
     ck_assert_uint_eq(rig_report(&g).committed.seq, 0);
     rig_sync(&g);
@@ -218,7 +200,7 @@ static const struct cut_case {
 START_TEST(r12d_cut)
 {
     const struct cut_case *c = &cut_cases[_i];
-    log_of_five();
+    rig_log_of_five(&g);
     rig_cut(&g, 2, 3, c->to);
     ck_assert_uint_eq(g.cuts, c->cuts);
     ck_assert_uint_eq(rig_effects(&g, FX_APPEND), c->cuts);
@@ -229,7 +211,7 @@ START_TEST(r12d_cut)
         rig_sync(&g);
         assert_name(rig_message_sent(&g, MSG_CUT_DONE)->u.cut_done.last,
                     c->to.epoch, c->to.seq);
-        rig_restart(&g, none);
+        rig_restart(&g, NONE);
         ck_assert_int_eq(g.replayed, ST_OK);
         assert_name(rig_report(&g).last, c->to.epoch, c->to.seq);
     }
@@ -238,7 +220,7 @@ END_TEST
 
 START_TEST(r12d_a_late_cut_never_goes_below_matched)
 {
-    log_of_five();
+    rig_log_of_five(&g);
     rig_prepare(&g, 2, 3, NAME(2, 5), NAME(2, 4));
     rig_prepare(&g, 2, 3, NAME(3, 6), NAME(2, 5));
     rig_cut(&g, 2, 3, NAME(2, 5));
@@ -336,7 +318,7 @@ START_TEST(r16_a_gap_is_damage)
             g.records[i].kind = WAL_MARK;
         }
     }
-    rig_restart(&g, none);
+    rig_restart(&g, NONE);
     ck_assert_uint_ne(rig_report(&g).flags & REPORT_DAMAGED, 0);
 }
 END_TEST
@@ -442,13 +424,13 @@ START_TEST(r17_a_rebuilt_replica_is_whole_after_a_restart)
             g.records[i].kind = WAL_MARK;
         }
     }
-    rig_restart(&g, none);
+    rig_restart(&g, NONE);
     rig_enter(&g, 2, 3, "23", "1");
     rig_sync(&g);
-    rig_prepare(&g, 3, 2, NAME(1, 1), none);
+    rig_prepare(&g, 3, 2, NAME(1, 1), NONE);
     rig_prepare(&g, 3, 2, NAME(1, 2), NAME(1, 1));
     rig_sync(&g);
-    rig_restart(&g, none);
+    rig_restart(&g, NONE);
     assert_name(rig_report(&g).last, 1, 2);
 }
 END_TEST
@@ -472,8 +454,8 @@ static void open_primary(uint64_t epoch, struct name last)
 START_TEST(r12c_it_waits_for_its_last_echo)
 {
     rig_enter(&g, 1, 1, "123", "");
-    rig_tail(&g, 2, 1, none, 0);
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 2, 1, NONE, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     g.now_us += LEASE_STRETCHED_US - 1; /* the start counts as an echo */
     rig_tick(&g);
     ck_assert(!replica_is_open(g.core));
@@ -504,7 +486,7 @@ END_TEST
 
 START_TEST(r7_a_commit_needs_all_of_i_and_the_own_disk)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     ck_assert_uint_eq(rig_sent(&g, MSG_PREPARE), 2);
     rig_acked(&g, 2, 1, NAME(1, 1));
@@ -527,7 +509,7 @@ END_TEST
 
 START_TEST(what_others_have_yet_to_acknowledge)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     ck_assert_uint_eq(replica_awaited(g.core), 0);
     rig_sync(&g);
@@ -547,7 +529,7 @@ END_TEST
 /* One that heard of a commit in a dialogue of its own is not all. */
 START_TEST(r6_every_peer_is_told_what_is_committed)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_sync(&g);
     rig_acked(&g, 2, 1, NAME(1, 1));
@@ -594,7 +576,7 @@ static uint32_t told_alone(int64_t us)
 /* Not while PREPAREs follow, which all carry it; then soon. */
 START_TEST(r6_committed_is_told_alone_once_nothing_follows)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     for (uint64_t seq = 1; seq <= 4; seq++) {
         commit_one(seq);
         ck_assert_uint_eq(told_alone(3000), 0);
@@ -606,7 +588,7 @@ END_TEST
 
 START_TEST(r6_acks_of_an_earlier_epoch_do_not_count)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_sync(&g);
     rig_acked(&g, 2, 1, NAME(1, 1));
@@ -621,7 +603,7 @@ END_TEST
 /* A clone's disk holds what the original's does not, and the other way. */
 START_TEST(r5_acks_of_another_process_do_not_count)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_sync(&g);
     rig_acked(&g, 2, 1, NAME(1, 1));
@@ -641,14 +623,14 @@ END_TEST
 START_TEST(r5_another_process_does_not_bring_its_log_up)
 {
     rig_enter(&g, 1, 1, "123", "");
-    rig_tail(&g, 2, 1, none, 0);
+    rig_tail(&g, 2, 1, NONE, 0);
     g.speaks[3].counter++;
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     g.now_us += LEASE_STRETCHED_US;
     rig_tick(&g);
     ck_assert(!replica_is_open(g.core));
     g.speaks[3].counter--;
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     ck_assert(replica_is_open(g.core));
 }
 END_TEST
@@ -658,10 +640,10 @@ START_TEST(r5_nobody_speaks_for_a_store_that_is_gone)
 {
     g.nodes[3].store.b[7] = 1;
     rig_enter(&g, 1, 1, "123", "");
-    rig_tail(&g, 2, 1, none, 0);
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 2, 1, NONE, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     g.speaks[3] = (struct incarnation){0};
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     g.now_us += LEASE_STRETCHED_US;
     rig_tick(&g);
     ck_assert(!replica_is_open(g.core));
@@ -672,17 +654,17 @@ START_TEST(r4_another_process_of_the_primary_is_not_heard)
 {
     rig_enter(&g, 1, 2, "123", "");
     g.speaks[2].counter++;
-    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    rig_prepare(&g, 2, 1, NAME(1, 1), NONE);
     ck_assert_uint_eq(g.fx.count, 0);
     g.speaks[2].counter--;
-    rig_prepare(&g, 2, 1, NAME(1, 1), none);
+    rig_prepare(&g, 2, 1, NAME(1, 1), NONE);
     ck_assert_uint_eq(rig_effects(&g, FX_APPEND), 1);
 }
 END_TEST
 
 START_TEST(r7_a_deposed_primary_says_unknown)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_config(&g, 2, 2, "123", "");
     ck_assert_uint_eq(rig_effects(&g, FX_REPLY), 0);
@@ -693,11 +675,11 @@ END_TEST
 
 START_TEST(r12_a_continuing_primary_answers_in_the_new_epoch)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_enter(&g, 2, 1, "12", "");
     ck_assert_uint_eq(rig_effects(&g, FX_REPLY), 0);
-    rig_tail(&g, 2, 2, none, 0);
+    rig_tail(&g, 2, 2, NONE, 0);
     rig_acked(&g, 2, 2, NAME(1, 1));
     ck_assert_int_eq(rig_effect(&g, FX_REPLY)->status, ST_OK);
 }
@@ -705,7 +687,7 @@ END_TEST
 
 START_TEST(r8_below_min_insync_nothing_commits)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_sync(&g);
     rig_enter(&g, 2, 1, "1", "");
@@ -728,7 +710,7 @@ static void echo(uint32_t from, uint64_t epoch)
 
 START_TEST(r9_an_echo_of_another_process_is_no_lease)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     echo(2, 1);
     g.speaks[3].counter++; /* a clone */
     echo(3, 1);
@@ -741,14 +723,14 @@ END_TEST
 
 START_TEST(r9_a_process_that_came_anew_gives_leases)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     echo(2, 1);
     echo(3, 1);
     g.nodes[3].incarnation.counter++; /* it was registered anew */
     rig_enter(&g, 2, 1, "123", "");
     g.speaks[3].counter++;
-    rig_tail(&g, 2, 2, none, 0);
-    rig_tail(&g, 3, 2, none, 0);
+    rig_tail(&g, 2, 2, NONE, 0);
+    rig_tail(&g, 3, 2, NONE, 0);
     echo(2, 2);
     ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_BUSY);
     echo(3, 2);
@@ -758,7 +740,7 @@ END_TEST
 
 START_TEST(r9_a_read_needs_every_lease)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_BUSY);
     echo(2, 1);
     ck_assert_int_eq(replica_may_read(g.core, g.now_us), ST_BUSY);
@@ -780,7 +762,7 @@ END_TEST
 static void primary_with_learner(void)
 {
     rig_enter(&g, 1, 1, "12", "3");
-    rig_tail(&g, 2, 1, none, 0);
+    rig_tail(&g, 2, 1, NONE, 0);
     g.now_us += LEASE_STRETCHED_US;
     rig_tick(&g);
     ck_assert(replica_is_open(g.core));
@@ -788,7 +770,7 @@ static void primary_with_learner(void)
     rig_sync(&g);
     rig_acked(&g, 2, 1, NAME(1, 1));
     ck_assert_uint_eq(rig_report(&g).committed.seq, 1);
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     g.host.coordinator_us = g.now_us;
 }
 
@@ -844,7 +826,7 @@ END_TEST
 
 START_TEST(r11_a_stalled_member_is_reported)
 {
-    open_primary(1, none);
+    open_primary(1, NONE);
     rig_command(&g, &cookies[0]);
     rig_sync(&g);
     rig_acked(&g, 2, 1, NAME(1, 1));

@@ -7,19 +7,12 @@
 #include <check.h>
 #include <stdlib.h>
 
-#define NAME(e, s)                                                             \
-    (struct name)                                                              \
-    {                                                                          \
-        e, s                                                                   \
-    }
-
 static struct rig g;
-static const struct name none;
 static int cookie;
 
 static void begin(void)
 {
-    rig_start(&g, none);
+    rig_start(&g, NONE);
 }
 
 static void end(void)
@@ -50,7 +43,7 @@ static void open_primary(const char *members)
     rig_enter(&g, 1, 1, members, "");
     for (const char *m = members; *m != '\0'; m++) {
         if (*m != '1') {
-            rig_tail(&g, (uint32_t)(*m - '0'), 1, none, 0);
+            rig_tail(&g, (uint32_t)(*m - '0'), 1, NONE, 0);
         }
     }
     g.now_us += LEASE_STRETCHED_US;

@@ -6,19 +6,12 @@
 #include <check.h>
 #include <stdlib.h>
 
-#define NAME(e, s)                                                             \
-    (struct name)                                                              \
-    {                                                                          \
-        e, s                                                                   \
-    }
-
 static struct rig g;
-static const struct name none;
 static int cookies[4];
 
 static void begin(void)
 {
-    rig_start(&g, none);
+    rig_start(&g, NONE);
 }
 
 static void end(void)
@@ -41,8 +34,8 @@ static bool is_damaged(void)
 static void open_primary(uint64_t epoch)
 {
     rig_enter(&g, epoch, 1, "123", "");
-    rig_tail(&g, 2, epoch, none, 0);
-    rig_tail(&g, 3, epoch, none, 0);
+    rig_tail(&g, 2, epoch, NONE, 0);
+    rig_tail(&g, 3, epoch, NONE, 0);
     g.now_us += LEASE_STRETCHED_US;
     rig_tick(&g);
     ck_assert(replica_is_open(g.core));
@@ -81,7 +74,7 @@ START_TEST(r16_a_condemned_one_is_never_primary)
     ck_assert_int_eq(rig_report(&g).role, REPLICA_NONE);
     /* A member of I goes on following: commits wait for its log. */
     rig_enter(&g, 3, 2, "12", "");
-    rig_prepare(&g, 2, 3, NAME(3, 1), none);
+    rig_prepare(&g, 2, 3, NAME(3, 1), NONE);
     rig_sync(&g);
     ck_assert_uint_eq(rig_message_sent(&g, MSG_PREPARED)->u.prepared.name.seq,
                       1);
@@ -120,7 +113,7 @@ START_TEST(r16_the_note_outlives_a_restart)
     rig_prepare(&g, 2, 1, NAME(1, 4), NAME(1, 3)); /* behind the note */
     rig_sync(&g);
     for (int i = 0; i < 2; i++) {
-        rig_restart(&g, none);
+        rig_restart(&g, NONE);
         ck_assert_int_eq(g.replayed, ST_OK);
         ck_assert(is_damaged());
         ck_assert_uint_eq(rig_report(&g).last.seq, 4); /* all it has */
@@ -129,7 +122,7 @@ START_TEST(r16_the_note_outlives_a_restart)
     rig_enter(&g, 2, 2, "23", "1");
     ck_assert(!is_damaged());
     rig_sync(&g);
-    rig_restart(&g, none);
+    rig_restart(&g, NONE);
     ck_assert(!is_damaged());
     ck_assert_uint_eq(rig_report(&g).last.seq, 0);
 }

@@ -8,36 +8,17 @@
 #include <check.h>
 #include <stdlib.h>
 
-#define NAME(e, s)                                                             \
-    (struct name)                                                              \
-    {                                                                          \
-        e, s                                                                   \
-    }
-
 static struct rig g;
-static const struct name none;
 static int cookie;
 
 static void begin(void)
 {
-    rig_start(&g, none);
+    rig_start(&g, NONE);
 }
 
 static void end(void)
 {
     rig_stop(&g);
-}
-
-/* The log is (1,1) (1,2) (1,3) (2,4) (2,5), entered anew in epoch 3. */
-static void log_of_five(void)
-{
-    rig_enter(&g, 1, 2, "123", "");
-    rig_fill(&g, 2, 1, 1, 3);
-    rig_enter(&g, 2, 2, "123", "");
-    rig_prepare(&g, 2, 2, NAME(1, 3), NAME(1, 2));
-    rig_fill(&g, 2, 2, 4, 5);
-    rig_committed(&g, 2, 2, 2);
-    rig_enter(&g, 3, 2, "123", "");
 }
 
 /* Ticks for that long; gives how often TYPE was sent to peers. */
@@ -60,7 +41,7 @@ START_TEST(r12d_a_late_answer_counts)
 {
     int64_t late = lates[_i];
     struct wire_msg done = {.type = MSG_CUT_DONE};
-    log_of_five();
+    rig_log_of_five(&g);
     rig_enter(&g, 4, 1, "12", "");
     uint64_t first = rig_message_sent(&g, MSG_TAIL_ASK)->u.tail_ask.dialogue;
     tick_for(late, MSG_TAIL_ASK);
@@ -90,7 +71,7 @@ END_TEST
 /* Answers that come twice, because it was asked twice, change nothing. */
 START_TEST(r12d_a_second_answer_changes_nothing)
 {
-    log_of_five();
+    rig_log_of_five(&g);
     rig_enter(&g, 4, 1, "12", "");
     struct wire_msg m = {.type = MSG_TAIL};
     struct run run = {9, 8, 9};
@@ -219,7 +200,7 @@ static void ten_in_the_log(void)
     read_back.count = 0;
     read_back.broken = false;
     rig_enter(&g, 1, 1, "12", "3");
-    rig_tail(&g, 2, 1, none, 0);
+    rig_tail(&g, 2, 1, NONE, 0);
     tick_for(600000, MSG_TAIL_ASK);
     ck_assert(replica_is_open(g.core));
     for (uint64_t s = 1; s <= 10; s++) {

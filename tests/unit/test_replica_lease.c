@@ -22,12 +22,11 @@ static void echo(uint32_t from)
 /* Open primary of "123", with 4 a learner; nothing is written. */
 static void begin(void)
 {
-    const struct name none = {0, 0};
-    rig_start(&g, none);
+    rig_start(&g, NONE);
     rig_enter(&g, 1, 1, "123", "4");
     g.host.coordinator_us = 0; /* no learner is admitted */
     for (uint32_t node = 2; node <= 4; node++) {
-        rig_tail(&g, node, 1, none, 0);
+        rig_tail(&g, node, 1, NONE, 0);
     }
     g.now_us += LEASE_STRETCHED_US;
     rig_tick(&g);

@@ -8,10 +8,8 @@
 #include <stdlib.h>
 
 #define TABLET 7
-#define NAME(epoch, seq) ((struct name){epoch, seq})
 
 static struct rig g;
-static const struct name none;
 static int cookies[16];
 static size_t room_left; /* what host.room() has */
 
@@ -24,7 +22,7 @@ static enum status room(void *ctx, size_t bytes, enum need need)
 
 static void begin(void)
 {
-    rig_start(&g, none);
+    rig_start(&g, NONE);
     g.host.room = room;
     room_left = 100000;
 }
@@ -51,7 +49,7 @@ static void open_primary(const char *in_sync, const char *learners)
     rig_enter(&g, 1, 1, in_sync, learners);
     for (const char *c = in_sync; *c != '\0'; c++) {
         if (*c != '1') {
-            rig_tail(&g, (uint32_t)(*c - '0'), 1, none, 0);
+            rig_tail(&g, (uint32_t)(*c - '0'), 1, NONE, 0);
         }
     }
     g.now_us += LEASE_STRETCHED_US;
@@ -178,8 +176,8 @@ START_TEST(held_commands)
         ck_assert_uint_eq(rig_effects(&g, FX_REPLY), 0);
     }
     room_left = 3 * WAL_RECORD_OVERHEAD;
-    rig_tail(&g, 2, 1, none, 0);
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 2, 1, NONE, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     g.now_us += LEASE_STRETCHED_US;
     rig_tick(&g);
     ck_assert(replica_is_open(g.core));
@@ -195,7 +193,7 @@ END_TEST
 START_TEST(a_learners_disk)
 {
     open_primary("12", "3");
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     echo(2, 1, DISK_HAS_ROOM);
     echo(3, 1, DISK_FULL);
     command(&cookies[0], NEED_ROOM);
@@ -224,10 +222,10 @@ START_TEST(a_snapshot_waits_for_room)
     rig_enter(&g, 1, 1, "12", "3");
     rig_tail(&g, 2, 1, NAME(1, 5), 5);
     echo(3, 1, DISK_FULL);
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     ck_assert_uint_eq(rig_sent(&g, MSG_SNAPSHOT_NEEDED), 0);
     echo(3, 1, DISK_HAS_ROOM);
-    rig_tail(&g, 3, 1, none, 0);
+    rig_tail(&g, 3, 1, NONE, 0);
     ck_assert_uint_eq(rig_sent(&g, MSG_SNAPSHOT_NEEDED), 1);
 }
 END_TEST
