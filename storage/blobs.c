@@ -9,7 +9,8 @@
  * lets them; earlier versions had records at multiples of 512 bytes. A
  * file that has no room for the next blob is sealed: it gets an index at its
  * end and is never written again. A process never goes on in a file of an
- * earlier one.
+ * earlier one. A file that nobody needs any more is renamed to the next number
+ * and written again from its beginning (blobs_spare.c).
  *
  *   file      header (512), records, index once it is sealed
  *   header    0 "PENNBLOB", 8 u32 format, 12 u32 shard, 16 store (16),
@@ -41,8 +42,9 @@
  *
  * Collection: of a sealed file that is dead for more than half, what lives is
  * read, checked and written anew; as others know blobs by name, only the index
- * changes. A file without a living blob is removed once no read of it is under
- * way. What is damaged stays where it is, and so does its file.
+ * changes. A file without a living blob is removed, or kept as a spare one,
+ * once no read of it is under way. What is damaged stays where it is, and so
+ * does its file.
  */
 #include "storage/blobs_private.h"
 
@@ -148,6 +150,7 @@ static void free_all(struct blobs *b)
     }
     blob_ins_free(b);
     blob_index_free(b);
+    TAILQ_CONCAT(&b->files, &b->spares, link);
     while (!TAILQ_EMPTY(&b->files)) {
         blob_file_free(TAILQ_FIRST(&b->files));
     }
@@ -366,6 +369,7 @@ static void on_tend(struct env_timer *t)
         enum status s = blobs_room(b, 0); /* tells when it is over */
         assert(s != ST_OK || !b->full);
     }
+    blob_spares_tend(b);
     blobs_collect(b);
     if (!b->failed) {
         env_timer_start(b->env, &b->tend, BLOB_TEND_US);

@@ -44,6 +44,7 @@ uint8_t *blob_bytes_data(struct blob_bytes *b);
 
 #define BLOB_FILE_DEFAULT MIB(256)
 #define BLOB_RESERVE_DEFAULT MIB(64)
+#define BLOB_SPARES_DEFAULT 3
 #define BLOB_CHUNK_DEFAULT MIB(1)
 #define BLOB_BLOCK KIB(4)
 #define BLOB_OPEN_MAX 512 /* blobs that are being written or received */
@@ -54,6 +55,7 @@ struct blobs_options {
     uint64_t key[2];    /* the store's random record key (R16) */
     uint64_t file_size; /* 0: BLOB_FILE_DEFAULT */
     uint64_t reserve;   /* left free on the disk; 0: BLOB_RESERVE_DEFAULT */
+    uint32_t spares;    /* files at most that are kept to be written again */
     uint32_t chunk;     /* least of what comes in pieces that is written at
                          * once, whole blocks; 0: BLOB_CHUNK_DEFAULT */
     const char *folder; /* in the data directory */

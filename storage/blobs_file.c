@@ -136,10 +136,24 @@ enum status blob_header_check(const struct blobs *b, uint64_t sequence,
         return ST_VERSION;
     }
     bool ours = shard == b->o.shard && id128_equal(store, b->o.store);
-    return ours && number == sequence ? ST_OK : ST_CORRUPT;
+    if (!ours || number > sequence) {
+        return ST_CORRUPT;
+    }
+    return number == sequence ? ST_OK : ST_GONE;
 }
 
 /* ---- the index at the end ---- */
+
+static uint64_t footer_size(const struct blob_file *f)
+{
+    const struct blob *x;
+    uint64_t count = 0;
+    TAILQ_FOREACH(x, &f->blobs, of_file)
+    {
+        count++;
+    }
+    return aligned(count * BLOB_INDEX_ENTRY + TRAILER);
+}
 
 void blob_footer_encode(const struct blob_file *f, struct buf *out)
 {
@@ -256,7 +270,7 @@ static void on_header_written(struct env_io *io, enum status s)
     blob_op_free(op);
 }
 
-static enum status make(struct blobs *b, struct blob_file **out)
+static enum status make_new(struct blobs *b, struct blob_file **out)
 {
     char name[BLOB_NAME_MAX];
     struct env_file *file;
@@ -266,12 +280,23 @@ static enum status make(struct blobs *b, struct blob_file **out)
     if (s != ST_OK) {
         return s;
     }
-    struct blob_file *f = blob_file_new(b, b->next_sequence++);
-    f->file = file;
+    *out = blob_file_new(b, b->next_sequence++);
+    (*out)->file = file;
+    return ST_OK;
+}
+
+/* The header is written before all records, and synced with the first. */
+static enum status make(struct blobs *b, struct blob_file **out)
+{
+    struct blob_file *f = blob_spare_take(b);
+    enum status s = f != NULL ? ST_OK : make_new(b, &f);
+    if (s != ST_OK) {
+        return s;
+    }
     struct blob_op *op = blob_op_new(b, on_header_written);
     header_encode(f, &op->data);
     f->issued++;
-    b->env->ops->file_write(file, 0, buf_slice(&op->data), false, &op->io);
+    b->env->ops->file_write(f->file, 0, buf_slice(&op->data), false, &op->io);
     *out = f;
     return ST_OK;
 }
@@ -351,6 +376,7 @@ static void on_sealed(struct env_io *io, enum status s)
         return;
     }
     /* Without its index, for want of space, it is walked at the next start. */
+    f->allocated = s == ST_OK ? f->allocated : 0;
     f->sealed = true;
     rest(f);
     blob_file_tend(f);
@@ -362,7 +388,12 @@ static void seal(struct blob_file *f)
     struct blob_op *op = blob_op_new(f->b, on_sealed);
     op->file = f;
     f->end = blob_blocks(f->end); /* behind the last block written */
+    uint64_t size = footer_size(f);
+    if (f->end + size < f->allocated) { /* written again: the file's size */
+        f->end = f->allocated - size;   /* stays, and the index is its end */
+    }
     blob_footer_encode(f, &op->data);
+    f->allocated = f->end + op->data.len;
     f->syncing = true;
     f->issued++;
     f->b->env->ops->file_write(f->file, f->end, buf_slice(&op->data), true,
@@ -387,7 +418,7 @@ static void on_removed(struct env_io *io, enum status s)
     blob_file_free(f);
 }
 
-static void remove_file(struct blob_file *f)
+void blob_file_remove(struct blob_file *f)
 {
     char name[BLOB_NAME_MAX];
     blob_file_name(f->b, f->sequence, name);
@@ -409,7 +440,8 @@ void blob_file_tend(struct blob_file *f)
     }
     if (f->full && !f->sealed && f->open == 0 && !f->syncing) {
         seal(f);
-    } else if (f->sealed && f->live == 0 && f->readers == 0 && b->victim != f) {
-        remove_file(f);
+    } else if (f->sealed && f->live == 0 && f->readers == 0 && b->victim != f &&
+               !blob_spare_keep(f)) {
+        blob_file_remove(f);
     }
 }

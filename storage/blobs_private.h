@@ -3,6 +3,7 @@
  *   blobs.c          design; life, room, references, orphans
  *   blobs_index.c    which blobs there are
  *   blobs_file.c     files: layout, making, sealing, removing
+ *   blobs_spare.c    files that are written again
  *   blobs_write.c    writing and receiving, groups of syncs
  *   blobs_read.c     reading
  *   blobs_scrub.c    reading all of it, in the background
@@ -17,7 +18,7 @@
 #include <sys/queue.h>
 #include <xxhash.h>
 
-#define BLOB_FORMAT 1u
+#define BLOB_FORMAT 2u       /* 1: files were never written again */
 #define BLOB_ALIGN 512u      /* records once began at multiples of it */
 #define BLOB_INDEX_ENTRY 52u /* of a blob in a sealed file's index */
 #define BLOB_INDEX_MAX MIB(64)
@@ -50,6 +51,8 @@ struct blob_file {
     struct env_file *file; /* NULL: could not be opened */
     uint64_t end;          /* where the next record begins, or the size */
     uint64_t live;         /* bytes of records that live */
+    uint64_t allocated;    /* the file's size, its index included, once it
+                            * has one; 0: not known */
     struct blob_list blobs;
     uint32_t open;    /* blobs being written to it */
     uint32_t readers; /* reads under way */
@@ -101,6 +104,9 @@ struct blobs {
     struct blob_list loose;      /* by birth */
     struct blob_file_list files; /* by sequence */
     struct blob_file *active;    /* NULL: none yet */
+    struct blob_file_list spares;
+    uint32_t spare_count; /* of these, and of those that become one */
+    int64_t spare_us;     /* when there last was one more, or less */
     uint64_t next_sequence;
     struct blob_in_list ins;
     uint32_t open;
@@ -186,8 +192,8 @@ bool blob_head_decode(const struct blobs *b, uint64_t sequence, uint64_t offset,
                       const uint8_t in[BLOB_HEAD], struct blob_ref *out);
 void blob_file_name(const struct blobs *b, uint64_t sequence,
                     char out[BLOB_NAME_MAX]);
-/* ST_OK; ST_NOT_FOUND: no header; ST_CORRUPT: of another store or place;
- * ST_VERSION. */
+/* ST_OK; ST_NOT_FOUND: no header; ST_GONE: it was a file of a lower number
+ * and is spare; ST_CORRUPT: of another store or place; ST_VERSION. */
 enum status blob_header_check(const struct blobs *b, uint64_t sequence,
                               struct slice block) MUST_CHECK;
 /* The index of what stands in F, as it is appended to it. */
@@ -211,6 +217,14 @@ enum status blob_file_for(struct blobs *b, uint64_t size,
                           struct blob_file **out) MUST_CHECK;
 /* Something about F has changed: seals or removes it if it is time. */
 void blob_file_tend(struct blob_file *f);
+void blob_file_remove(struct blob_file *f);
+
+/* ---- blobs_spare.c ---- */
+/* F, which could be removed, becomes a spare one; false if it should not. */
+bool blob_spare_keep(struct blob_file *f);
+/* One that is written from its beginning, header first; NULL: there is none. */
+struct blob_file *blob_spare_take(struct blobs *b);
+void blob_spares_tend(struct blobs *b);
 
 /* ---- blobs_write.c ---- */
 /* As blobs_begin(), of one that is in the index; it only moves. */

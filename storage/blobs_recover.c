@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW KIB(64)
+#define WINDOW KIB(512)
 
 struct recovery {
     struct blobs *b;
@@ -203,6 +203,7 @@ static enum status write_index(struct recovery *v, const char *name)
     if (s == ST_OK && !TAILQ_EMPTY(&f->blobs)) {
         blob_footer_encode(f, &footer);
         s = e->ops->file_write_now(to, f->end, buf_slice(&footer));
+        f->allocated = s == ST_OK ? f->end + footer.len : 0;
     }
     e->ops->file_close(to);
     buf_free(&footer);
@@ -226,6 +227,11 @@ static enum status read_file(struct recovery *v, const char *name,
     }
     if (s == ST_CORRUPT) {
         return err_set(err, s, "%s: belongs to another store", name);
+    }
+    v->f->allocated = v->size;
+    if (s == ST_GONE) { /* spare: no record was synced under its number */
+        v->f->end = 0;
+        return ST_OK;
     }
     v->f->header_bad = s != ST_OK;
     v->f->indexed = read_index(v);
@@ -326,6 +332,7 @@ static struct blobs *blobs_new(struct env *env, const struct blobs_options *o)
     b->next_sequence = 1;
     TAILQ_INIT(&b->loose);
     TAILQ_INIT(&b->files);
+    TAILQ_INIT(&b->spares);
     TAILQ_INIT(&b->ins);
     TAILQ_INIT(&b->ops);
     return b;

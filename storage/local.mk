@@ -9,7 +9,7 @@ libstorage_a_SOURCES = \
     storage/blobs_index.c \
     storage/blobs_read.c \
     storage/blobs_recover.c \
-    storage/blobs_scrub.c storage/blobs_scrub.h \
+    storage/blobs_scrub.c storage/blobs_spare.c storage/blobs_scrub.h \
     storage/blobs_write.c \
     storage/bugs.def storage/bugs.h \
     storage/checkpoint.c storage/checkpoint.h \

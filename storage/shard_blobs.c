@@ -291,6 +291,7 @@ enum status shard_blobs_open(struct shard *s, struct err *err)
         .store = s->store->id,
         .key = {s->store->record_key[0], s->store->record_key[1]},
         .file_size = s->o.blob_file_size,
+        .spares = BLOB_SPARES_DEFAULT,
         .chunk = s->o.blob_piece / BLOB_BLOCK * BLOB_BLOCK,
         .folder = s->folder,
         .on_failed = on_failed,

@@ -118,6 +118,10 @@ check_PROGRAMS += unit_blobs_scrub
 unit_blobs_scrub_SOURCES = tests/unit/test_blobs_scrub.c
 unit_blobs_scrub_LDADD = $(ENGINE_UNIT)
 TESTS += unit_blobs_scrub
+check_PROGRAMS += unit_blobs_spare
+unit_blobs_spare_SOURCES = tests/unit/test_blobs_spare.c
+unit_blobs_spare_LDADD = $(ENGINE_UNIT)
+TESTS += unit_blobs_spare
 
 check_PROGRAMS += unit_shard_repair
 unit_shard_repair_SOURCES = tests/unit/test_shard_repair.c $(VALUE_RIG)
