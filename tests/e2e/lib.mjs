@@ -138,15 +138,30 @@ export function mail({ from = "Tester", subject = "Test", text = "Hello.", html 
 // that also those are seen that carry no request.
 export async function openTrap() {
   const trap = { hits: 0, last: "" };
+  const sockets = new Set();
+  const OURS = "not a hit";
   const server = net.createServer((socket) => {
     trap.hits++;
-    socket.once("data", (data) => { trap.last = String(data).split("\r\n")[0]; });
+    sockets.add(socket);
+    socket.once("data", (data) => {
+      const line = String(data).split("\r\n")[0];
+      if (line === OURS) trap.hits--;
+      else trap.last = line;
+      socket.destroy();
+    });
     socket.on("error", () => {});
-    setTimeout(() => socket.destroy(), 500);
+    socket.on("close", () => sockets.delete(socket));
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   trap.port = server.address().port;
-  trap.close = () => server.close();
+  // Who came before us is counted when we have been heard.
+  trap.counted = () => new Promise((done) => {
+    net.connect(trap.port, "127.0.0.1").on("close", done).on("error", () => {}).write(`${OURS}\r\n`);
+  });
+  trap.close = () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  };
   return trap;
 }
 
