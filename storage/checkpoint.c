@@ -22,8 +22,10 @@
  * snapshot, encodes it, and writes it; only when that is done it takes the
  * next, so the loop is never held up for more than a page. It publishes, and
  * removes the tablet's other files but the newest before it. What fails before
- * the publishing is told, and leaves those others as they were; what fails
- * after it only stays until the next time.
+ * the publishing is told, and leaves those others as they were; an older one
+ * that cannot be removed only stays until the next time. But one of a greater
+ * seq, of a state that was replaced, would be what a start begins with: while
+ * it may still be there the new one has failed, and is written again.
  */
 #include "storage/checkpoint_private.h"
 
@@ -285,6 +287,12 @@ static void on_removed(struct env_io *io, enum status s)
                  "tablet=%" PRIu32 " status=%s", w->job.ids.tablet,
                  status_name(s));
     }
+    bool replaced =
+        w->snapshot != NULL &&
+        w->others.seqs[w->others.count] > state_snapshot_name(w->snapshot).seq;
+    if (s != ST_OK && s != ST_NOT_FOUND && replaced) {
+        w->status = s;
+    }
     remove_next(w);
 }
 
@@ -310,7 +318,8 @@ static void remove_others(struct checkpoint_writer *w)
     uint64_t own =
         w->snapshot == NULL ? 0 : state_snapshot_name(w->snapshot).seq;
     size_t kept = w->snapshot == NULL ? KEEP : 0;
-    if (checkpoint_files(env, w->folder, w->job.ids.tablet, &all) != ST_OK) {
+    w->status = checkpoint_files(env, w->folder, w->job.ids.tablet, &all);
+    if (w->status != ST_OK) {
         finish(w); /* they are removed after the next checkpoint */
         return;
     }

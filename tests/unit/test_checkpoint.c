@@ -244,6 +244,33 @@ START_TEST(old_ones_go)
 }
 END_TEST
 
+/* The newest file is of a state that was replaced by one that ends before it:
+ * as long as it may come back the new one does not count. */
+START_TEST(a_greater_one_must_go)
+{
+    uint32_t n = 0;
+    enum status s;
+    do {
+        struct bench *b = bench_new(500 + n);
+        entries(b, 10, 20);
+        ck_assert_int_eq(write_one(b), ST_OK);
+        state_free(b->s);
+        b->s = state_new();
+        entries(b, 2, 20);
+        sim_disk_fail_sync(b->h, ++n);
+        s = write_one(b);
+        ck_assert(s == ST_OK || s == ST_IO);
+        sim_disk_fail_sync(b->h, 0);
+        ck_assert_int_eq(write_one(b), ST_OK);
+        ck_assert_int_eq(file_count(b), 1);
+        bench_free(b);
+    } while (s != ST_OK);
+    /* The temporary, its contents, the folder with the new name, and without
+     * the other one. */
+    ck_assert_uint_eq(n, 5);
+}
+END_TEST
+
 static void find_file(void *ctx, const char *name, uint64_t size)
 {
     struct buf *out = ctx;
@@ -569,6 +596,7 @@ int main(void)
     tcase_add_loop_test(c, round_trip, 0, sizeof(sizes) / sizeof(sizes[0]));
     tcase_add_test(c, snapshot_stays);
     tcase_add_test(c, old_ones_go);
+    tcase_add_test(c, a_greater_one_must_go);
     tcase_add_loop_test(c, bit_flips, 0, 4);
     tcase_add_test(c, falls_back);
     tcase_add_test(c, foreign);
