@@ -95,6 +95,11 @@ static void on_read(void *ctx, enum status s, struct blob_bytes *bytes)
     }
     blob_bytes_unref(bytes);
     b->moving_bytes = NULL;
+    if (s == ST_NO_MEMORY) { /* or descriptors: tried again in a while */
+        b->moving = NULL;
+        b->victim = NULL;
+        return;
+    }
     if (b->moving != NULL && b->victim != NULL) {
         b->victim->stuck = true; /* damaged: it stays as evidence */
         b->victim = NULL;

@@ -25,6 +25,8 @@ GOES_ON = [
     (f"pwrite {BLOB} half 0 20", ""),
     (f"pwrite {BLOB} EINTR 0 20", ""),
 ]  # ENOSPC is in tests/cluster/test_strace.py
+# Files whose values have all been overwritten; it stays until the next start.
+REMOVAL = (f"unlink {BLOB} EIO", "module=blobs event=remove-failed")
 # Of a file that is not there yet: {} is its name.
 NEW_FILE = [
     ("open {} EMFILE 0 3", "module=blobs event=no-file status=NO_MEMORY", None),
@@ -54,12 +56,16 @@ def audit(s, w):
     s.die_all()
 
 
+def blob_files(s, name):
+    """The numbers of its files."""
+    folder = os.path.join(s.data(name), "shard-00")
+    return {int(x[6:12]) for x in os.listdir(folder)
+            if x.startswith("blobs-")}
+
+
 def next_blob_file(s, name):
     """Of a process that is dead."""
-    folder = os.path.join(s.data(name), "shard-00")
-    numbers = [int(x[6:12]) for x in os.listdir(folder)
-               if x.startswith("blobs-")]
-    return f"blobs-{max(numbers, default=0) + 1:06d}"
+    return f"blobs-{max(blob_files(s, name), default=0) + 1:06d}"
 
 
 def blob_log():
@@ -87,12 +93,18 @@ def blob_log():
                 s.wait_whole(60)
                 w.progress()
                 s.fault("storage-2")
+            goes_on(s, w, "storage-2", *REMOVAL)
+            left = blob_files(s, "storage-2")
+            s.die("storage-2")
+            s.start("storage-2")
+            wait_for(lambda: not left & blob_files(s, "storage-2"), 60 * SLOW,
+                     "what could not be removed is")
             audit(s, w)
         for name in ("storage-1", "storage-2"):
             s.true(name)
             code, text = s.look(name, "--points", "100")
             expect(code == 0, f"{name}: {text[-3000:]}")
-    note(f"{len(ENDS + GOES_ON + NEW_FILE)} faults of the blob log")
+    note(f"{len(ENDS + GOES_ON + NEW_FILE) + 1} faults of the blob log")
 
 
 def reads():

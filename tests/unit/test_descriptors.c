@@ -335,20 +335,19 @@ END_TEST
 static struct blobs *blobs;
 static struct blob_ref refs[FILES];
 
-static void open_blobs(void)
+static void open_blobs(uint64_t file_size)
 {
     struct blobs_options o = {.key = {11, 22},
-                              .file_size = KIB(24),
+                              .file_size = file_size,
                               .folder = "shard-00",
                               .on_failed = on_failed};
     struct blobs_report report;
     struct err err = {""};
     ck_assert_msg(blobs_open(env, &o, &report, &blobs, &err) == ST_OK, "%s",
                   err.text);
-    for (uint32_t i = 0; i < FILES && refs[i].len != 0; i++) {
-        ck_assert(blobs_refer(blobs, &refs[i]));
+    for (uint32_t i = 0; i < FILES; i++) {
+        ck_assert(refs[i].len == 0 || blobs_refer(blobs, &refs[i]));
     }
-    blobs_settle(blobs);
 }
 
 static void on_put(void *ctx, enum status s)
@@ -394,7 +393,8 @@ static void read_blobs(void)
 
 START_TEST(blob_files)
 {
-    open_blobs();
+    open_blobs(KIB(24));
+    blobs_settle(blobs);
     for (uint32_t i = 0; i < FILES; i++) {
         put_blob(i);
     }
@@ -403,9 +403,51 @@ START_TEST(blob_files)
     blobs_close(blobs);
     close_env();
     open_env();
-    open_blobs();
+    open_blobs(KIB(24));
+    blobs_settle(blobs);
     ck_assert_uint_lt(descriptors(), DESCRIPTORS / 2);
     read_blobs();
+    blobs_close(blobs);
+}
+END_TEST
+
+/* Files that are mostly dead cannot be read while there are no descriptors:
+ * that says nothing against them, and they are collected later. */
+START_TEST(collection_waits_for_descriptors)
+{
+    static int taken[DESCRIPTORS];
+    struct blobs_stats stats;
+    unsigned count = 0;
+    open_blobs(KIB(90));
+    blobs_settle(blobs);
+    for (uint32_t i = 0; i < 12; i++) {
+        put_blob(i);
+    }
+    ck_assert_uint_eq(files("blobs-"), 3);
+    blobs_close(blobs);
+    close_env();
+    for (uint32_t i = 0; i < 12; i++) {
+        refs[i].len = i % 4 == 0 ? refs[i].len : 0; /* one of each file's */
+    }
+    open_env();
+    open_blobs(KIB(90));
+    while ((taken[count] = dup(0)) >= 0) {
+        count++;
+    }
+    blobs_settle(blobs);
+    uint64_t until = uv_now(&loop) + 300;
+    while (uv_now(&loop) < until) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    while (count > 0) {
+        (void)close(taken[--count]);
+    }
+    ck_assert_uint_eq(files("blobs-"), 3);
+    do {
+        uv_run(&loop, UV_RUN_ONCE);
+        blobs_get_stats(blobs, &stats);
+    } while (stats.moved < 3 || stats.files > 2);
+    ck_assert_uint_eq(stats.damaged, 0);
     blobs_close(blobs);
 }
 END_TEST
@@ -420,6 +462,7 @@ int main(void)
     tcase_add_test(t, seldom_names);
     tcase_add_test(t, log_segments);
     tcase_add_test(t, blob_files);
+    tcase_add_test(t, collection_waits_for_descriptors);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
