@@ -26,6 +26,9 @@
 /* Of one connection, then others have their turn. */
 #define WRITE_TURN KIB(512)
 #define READ_TURN MIB(1)
+/* What so many have caused leaves before the next ones are looked at: whoever
+ * waits for it works meanwhile. */
+#define FRAMES_AT_ONCE 64
 /* An empty buffer larger than this gives its memory back. */
 #define KEEP_BUFFER KIB(64)
 /* Less is copied: a piece costs a record and memory of its own. */
@@ -466,10 +469,14 @@ static size_t frame_size(struct env_conn *c, size_t at)
 static void take_frames(struct env_conn *c)
 {
     size_t at = 0, size;
+    unsigned taken = 0;
     while (alive(c) && (size = frame_size(c, at)) > 0) {
         struct slice frame = slice_make(c->in.data + at, size);
         at += size;
         take_frame(c, frame);
+        if (++taken % FRAMES_AT_ONCE == 0) {
+            env_uv_net_flush(&c->u->net);
+        }
     }
     if (at > 0) {
         buf_consume(&c->in, at);

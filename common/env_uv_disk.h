@@ -2,7 +2,7 @@
  * The disk's part of the libuv env, within it: env_uv_disk_io.c is the data
  * directory, env_uv_file_io.c what blocks, env_uv_ahead_io.c reads ahead,
  * env_uv_seldom_io.c bounds descriptors, env_uv_queue_io.c is what runs beside
- * the loop.
+ * the loop, env_uv_syncer_io.c a thread for syncs.
  */
 #ifndef COMMON_ENV_UV_DISK_H
 #define COMMON_ENV_UV_DISK_H
@@ -61,7 +61,8 @@ struct env_file {
 };
 TAILQ_HEAD(file_list, env_file);
 
-struct ahead; /* env_uv_ahead_io.c */
+struct ahead;  /* env_uv_ahead_io.c */
+struct syncer; /* env_uv_syncer_io.c */
 
 struct disk {
     int dir_fd, lock_fd; /* -1: no disk */
@@ -81,7 +82,8 @@ struct disk {
     uint32_t distrusted; /* so many must pass before one is waited for */
     uint8_t *bounce;     /* aligned, for O_DIRECT */
     struct ahead *ahead; /* NULL: nothing was read ahead lately */
-    bool told_medium;    /* that O_DIRECT is not to be had */
+    struct syncer *syncer;
+    bool told_medium; /* that O_DIRECT is not to be had */
 };
 
 enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
@@ -136,6 +138,13 @@ enum status env_uv_seldom_open(struct env_file *f) MUST_CHECK;
 void env_uv_seldom_close(struct env_file *f);
 /* Gives F's memory and descriptors back. */
 void env_uv_file_free(struct env_file *f);
+/* Gives OP to the thread that waits for syncs: PERFORM there, then FINISH on
+ * the loop. False if it has one. */
+bool env_uv_syncer_take(struct env_uv *u, struct disk_op *op,
+                        void (*perform)(struct disk_op *op),
+                        void (*finish)(struct disk_op *op));
+/* U closes, and no operation is under way. */
+void env_uv_syncer_fini(struct env_uv *u);
 /* As env_uv_file_read() of an ENV_AHEAD file: bytes read, -1 with errno. */
 ssize_t env_uv_ahead_read(struct env_file *f, uint64_t offset, uint8_t *out,
                           size_t len);

@@ -184,6 +184,7 @@ enum status env_uv_disk_init(struct env_uv *u, const char *data_dir,
 void env_uv_disk_at_rest(struct env_uv *u)
 {
     struct env_file *f, *next;
+    env_uv_syncer_fini(u);
     for (f = TAILQ_FIRST(&u->disk.files); f != NULL; f = next) {
         next = TAILQ_NEXT(f, link);
         if (!f->closing) {

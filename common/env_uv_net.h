@@ -115,6 +115,8 @@ void env_uv_net_free(struct env_uv *u);
 bool env_uv_net_pending(const struct env_uv *u);
 /* Once before and once after the loop waits: tells of failures, writes. */
 void env_uv_net_turn(struct env_uv *u);
+/* Writes what is queued, as far as a turn does. */
+void env_uv_net_flush(struct net *n);
 struct env_conn *env_uv_connect(struct env *e, const char *address,
                                 enum lane lane,
                                 const struct env_conn_events *events,

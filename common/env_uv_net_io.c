@@ -338,15 +338,8 @@ static void tell_failures(struct net *n)
     }
 }
 
-void env_uv_net_turn(struct env_uv *u)
+void env_uv_net_flush(struct net *n)
 {
-    struct net *n = &u->net;
-    if (u->closing) {
-        return;
-    }
-    n->turn++;
-    tell_failures(n);
-    env_uv_conns_go_on(n);
     struct env_conn *c;
     struct dirty_list now = STAILQ_HEAD_INITIALIZER(now);
     STAILQ_CONCAT(&now, &n->dirty); /* what has more is dirty again */
@@ -356,6 +349,18 @@ void env_uv_net_turn(struct env_uv *u)
         env_uv_conn_flush(c);
         env_uv_conn_unref(c);
     }
+}
+
+void env_uv_net_turn(struct env_uv *u)
+{
+    struct net *n = &u->net;
+    if (u->closing) {
+        return;
+    }
+    n->turn++;
+    tell_failures(n);
+    env_uv_conns_go_on(n);
+    env_uv_net_flush(n);
 }
 
 /* ---- init and fini ---- */

@@ -199,6 +199,7 @@ static void on_work(uv_work_t *w)
 
 /* ---- on the loop ---- */
 
+static void finish(struct disk_op *op);
 static void on_worked(uv_work_t *w, int cancelled);
 
 static bool runs_here(const struct disk_op *op)
@@ -221,7 +222,8 @@ static void run(struct disk_op *op)
         perform(op);
         count_add(&op->u->counters.disk_syncs_here, 1);
         TAILQ_INSERT_TAIL(&op->u->disk.done, op, done_link);
-    } else {
+    } else if (op->kind != DISK_WRITE || !op->sync ||
+               !env_uv_syncer_take(op->u, op, perform, finish)) {
         queue(op, on_work);
     }
 }

@@ -27,7 +27,8 @@ libcommon_a_SOURCES += \
     common/env_uv_net_io.c \
     common/env_uv_disk_io.c common/env_uv_file_io.c \
     common/env_uv_ahead_io.c common/env_uv_seldom_io.c \
-    common/env_uv_queue_io.c common/env_uv_timer_io.c \
+    common/env_uv_queue_io.c common/env_uv_syncer_io.c \
+    common/env_uv_timer_io.c \
     common/env_uv_work_io.c \
     common/hello.c common/hello.h common/roles.def \
     common/key.c common/key.h common/key_io.c \
