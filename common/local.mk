@@ -32,6 +32,6 @@ libcommon_a_SOURCES += \
     common/env_uv_work_io.c \
     common/hello.c common/hello.h common/roles.def \
     common/key.c common/key.h common/key_io.c \
-    common/aes_gcm.c common/aes_gcm.h common/seal.c common/seal.h
+    common/seal.c common/seal.h
 libcommon_a_SOURCES += common/watch.c common/watch.h
 libcommon_a_SOURCES += common/tablet_check.c common/tablet_check.h

@@ -31,9 +31,8 @@
  * SEAL_REKEY_RECORDS a direction's key is replaced by a hash of itself, which
  * keeps AES-GCM far below its bounds on connections that live for months.
  *
- * Where the processor has instructions for AES on wide vectors, aes_gcm.c seals
- * the records; where it has others, GnuTLS, whose AES-GCM is more than twice as
- * fast as libsodium's, which does the rest. All make the same bytes.
+ * Where the processor has instructions for AES, GnuTLS seals the records, for
+ * its AES-GCM is more than twice as fast as libsodium's, which does the rest.
  */
 #include "common/seal.h"
 
@@ -42,8 +41,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "common/aes_gcm.h"
 
 enum seal_state {
     SEAL_WANTS_OPENING,
@@ -93,9 +90,7 @@ _Static_assert(crypto_aead_aes256gcm_NPUBBYTES == 12 &&
 
 /* One direction's records. */
 struct direction {
-    /* Both hold the key, too; at most one is not NULL. */
-    struct aes_gcm *fast;
-    gnutls_aead_cipher_hd_t aes;
+    gnutls_aead_cipher_hd_t aes; /* holds the key, too; NULL: not AES */
     uint8_t key[KEY_BYTES];
     uint64_t count; /* records so far under this key */
 };
@@ -106,7 +101,6 @@ struct seal {
     enum status why; /* of SEAL_DEAD */
     enum seal_side side;
     uint8_t offer, cipher;
-    bool portable;
     struct cluster_key key;
     uint8_t secret[KEY_BYTES];
     uint8_t nonce[KEY_BYTES];
@@ -142,17 +136,13 @@ static void direction_end(struct direction *d)
         gnutls_aead_cipher_deinit(d->aes); /* wipes what it held */
         d->aes = NULL;
     }
-    aes_gcm_free(d->fast);
-    d->fast = NULL;
 }
 
-static void direction_start(const struct seal *s, struct direction *d)
+static void direction_start(struct direction *d, uint8_t cipher)
 {
     d->count = 0;
     direction_end(d);
-    if (s->cipher == SEAL_AES256GCM && !s->portable && aes_gcm_available()) {
-        d->fast = aes_gcm_new(d->key);
-    } else if (s->cipher == SEAL_AES256GCM) {
+    if (cipher == SEAL_AES256GCM) {
         gnutls_datum_t key = {d->key, sizeof(d->key)};
         int r =
             gnutls_aead_cipher_init(&d->aes, GNUTLS_CIPHER_AES_256_GCM, &key);
@@ -160,7 +150,7 @@ static void direction_start(const struct seal *s, struct direction *d)
     }
 }
 
-static void direction_step(const struct seal *s, struct direction *d)
+static void direction_step(struct direction *d, uint8_t cipher)
 {
     d->count++;
     if (d->count == SEAL_REKEY_RECORDS) {
@@ -169,7 +159,7 @@ static void direction_step(const struct seal *s, struct direction *d)
         hash(d->key, label_rekey, &none, next);
         memcpy(d->key, next, sizeof(next));
         sodium_memzero(next, sizeof(next));
-        direction_start(s, d);
+        direction_start(d, cipher);
     }
 }
 
@@ -209,8 +199,8 @@ static bool derive(struct seal *s, const uint8_t peer_public[KEY_BYTES],
     subkey(master, SUBKEY_S_TO_C, s_to_c->key);
     subkey(master, SUBKEY_PROOF_S, proof_s);
     subkey(master, SUBKEY_PROOF_C, proof_c);
-    direction_start(s, c_to_s);
-    direction_start(s, s_to_c);
+    direction_start(c_to_s, s->cipher);
+    direction_start(s_to_c, s->cipher);
     sodium_memzero(shared, sizeof(shared));
     sodium_memzero(master, sizeof(master));
     sodium_memzero(s->secret, sizeof(s->secret));
@@ -259,7 +249,6 @@ struct seal *seal_new(const struct seal_options *o, struct buf *out)
     assert(r >= 0);
     struct seal *s = xcalloc(1, sizeof(*s));
     s->side = o->side;
-    s->portable = o->portable;
     s->key = o->key;
     memcpy(s->secret, o->seed, sizeof(s->secret));
     memcpy(s->nonce, o->seed + sizeof(s->secret), sizeof(s->nonce));
@@ -441,11 +430,7 @@ static enum status open_record(struct seal *s, const uint8_t *record,
     const uint8_t *body = record + SEAL_HEAD;
     int r;
     direction_nonce(d, nonce);
-    if (d->fast != NULL) {
-        struct aes_gcm_message m = {nonce, record, SEAL_HEAD, body,
-                                    len - SEAL_TAG};
-        r = aes_gcm_open(d->fast, &m, to) ? 0 : -1;
-    } else if (s->cipher == SEAL_AES256GCM) {
+    if (s->cipher == SEAL_AES256GCM) {
         size_t got = len - SEAL_TAG;
         r = gnutls_aead_cipher_decrypt(d->aes, nonce, sizeof(nonce), record,
                                        SEAL_HEAD, SEAL_TAG, body, len, to,
@@ -458,7 +443,7 @@ static enum status open_record(struct seal *s, const uint8_t *record,
         return ST_INVALID;
     }
     plain->len += len - SEAL_TAG;
-    direction_step(s, d);
+    direction_step(d, s->cipher);
     return ST_OK;
 }
 
@@ -524,11 +509,7 @@ static void send_record(struct seal *s, struct slice plain, uint8_t *to)
         to[i] = (uint8_t)(len >> (8 * i));
     }
     direction_nonce(d, nonce);
-    if (d->fast != NULL) {
-        struct aes_gcm_message m = {nonce, to, SEAL_HEAD, plain.data,
-                                    plain.len};
-        aes_gcm_seal(d->fast, &m, to + SEAL_HEAD);
-    } else if (s->cipher == SEAL_AES256GCM) {
+    if (s->cipher == SEAL_AES256GCM) {
         int r = gnutls_aead_cipher_encrypt(d->aes, nonce, sizeof(nonce), to,
                                            SEAL_HEAD, SEAL_TAG, plain.data,
                                            plain.len, to + SEAL_HEAD, &len);
@@ -538,7 +519,7 @@ static void send_record(struct seal *s, struct slice plain, uint8_t *to)
             to + SEAL_HEAD, NULL, plain.data, plain.len, to, SEAL_HEAD, NULL,
             nonce, d->key);
     }
-    direction_step(s, d);
+    direction_step(d, s->cipher);
 }
 
 void seal_send(struct seal *s, struct slice plain, struct buf *out)

@@ -40,8 +40,6 @@ struct seal_options {
     uint8_t seed[64];
     /* SEAL_* bits that may be used; 0: all that this machine offers. */
     uint8_t ciphers;
-    /* Do without what only some processors can (aes_gcm.h), for tests. */
-    bool portable;
 };
 
 /* For SEAL_CONNECTS, appends the first message to OUT (an accepting side

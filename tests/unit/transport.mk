@@ -7,11 +7,6 @@ unit_env_uv_SOURCES = tests/unit/test_env_uv.c tests/unit/free_port.h
 unit_env_uv_LDADD = $(TRANSPORT_LIBS)
 TESTS += unit_env_uv
 
-check_PROGRAMS += unit_aes_gcm
-unit_aes_gcm_SOURCES = tests/unit/test_aes_gcm.c
-unit_aes_gcm_LDADD = $(TRANSPORT_LIBS)
-TESTS += unit_aes_gcm
-
 check_PROGRAMS += unit_seal
 unit_seal_SOURCES = tests/unit/test_seal.c
 unit_seal_LDADD = $(TRANSPORT_LIBS)
