@@ -25,7 +25,9 @@ GOES_ON = [
     (f"pwrite {BLOB} half 0 20", ""),
     (f"pwrite {BLOB} EINTR 0 20", ""),
 ]  # ENOSPC is in tests/cluster/test_strace.py
-# Files whose values have all been overwritten; it stays until the next start.
+# A file whose values have all been overwritten; it stays until the next start.
+# Only a small one is removed, as a start leaves it behind: others are kept to be
+# written again.
 REMOVAL = (f"unlink {BLOB} EIO", "module=blobs event=remove-failed")
 # Of a file that is not there yet: {} is its name.
 NEW_FILE = [
@@ -93,7 +95,14 @@ def blob_log():
                 s.wait_whole(60)
                 w.progress()
                 s.fault("storage-2")
-            goes_on(s, w, "storage-2", *REMOVAL)
+            s.die("storage-2")
+            at = s.log_size("storage-2")
+            s.fault("storage-2", REMOVAL[0])
+            s.start("storage-2")
+            s.wait_log("storage-2", REMOVAL[1], at, 60)
+            s.fault("storage-2")
+            s.wait_whole(60)
+            w.progress()
             left = blob_files(s, "storage-2")
             s.die("storage-2")
             s.start("storage-2")

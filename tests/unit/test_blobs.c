@@ -865,10 +865,10 @@ START_TEST(other_stores)
         buf_free(&all);
         ck_assert_int_eq(try_open(&err), ST_CORRUPT);
     } else {
-        uint8_t block[512] = {'P', 'E', 'N', 'N', 'B', 'L', 'O', 'B'};
-        block[8] = BLOB_FORMAT + 1;
-        block[16] = 5;
-        block[32] = 1;
+        uint8_t block[512] = {'P',      'E',     'N',
+                              'N',      'B',     'L',
+                              'O',      'B',     [8] = BLOB_FORMAT + 1,
+                              [16] = 5, [32] = 1};
         uint64_t c = XXH3_64bits(block, 40);
         memcpy(block + 40, &c, 8);
         sim_disk_write(b.h, FILE1, slice_make(block, sizeof(block)));
