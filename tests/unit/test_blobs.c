@@ -851,29 +851,23 @@ END_TEST
 
 START_TEST(other_stores)
 {
+    static const struct {
+        size_t at;
+        uint8_t byte;
+        enum status status;
+    } rows[] = {{16, 99, ST_CORRUPT}, {8, BLOB_FORMAT + 1, ST_VERSION}};
     struct err err = {""};
+    struct buf all = {0};
     begin();
     put_and_refer(0, KIB(20));
     stop(false);
-    if (_i == 0) {
-        struct buf all = {0};
-        ck_assert(sim_disk_read(b.h, FILE1, &all));
-        all.data[16] = 99;
-        uint64_t c = XXH3_64bits(all.data, 40);
-        memcpy(all.data + 40, &c, 8);
-        sim_disk_write(b.h, FILE1, buf_slice(&all));
-        buf_free(&all);
-        ck_assert_int_eq(try_open(&err), ST_CORRUPT);
-    } else {
-        uint8_t block[512] = {'P',      'E',     'N',
-                              'N',      'B',     'L',
-                              'O',      'B',     [8] = BLOB_FORMAT + 1,
-                              [16] = 5, [32] = 1};
-        uint64_t c = XXH3_64bits(block, 40);
-        memcpy(block + 40, &c, 8);
-        sim_disk_write(b.h, FILE1, slice_make(block, sizeof(block)));
-        ck_assert_int_eq(try_open(&err), ST_VERSION);
-    }
+    ck_assert(sim_disk_read(b.h, FILE1, &all));
+    all.data[rows[_i].at] = rows[_i].byte;
+    uint64_t c = XXH3_64bits(all.data, 40);
+    memcpy(all.data + 40, &c, 8);
+    sim_disk_write(b.h, FILE1, buf_slice(&all));
+    buf_free(&all);
+    ck_assert_int_eq(try_open(&err), rows[_i].status);
     ck_assert_str_ne(err.text, "");
     sim_host_kill(b.h);
     world_free(b.w);
